@@ -1,0 +1,66 @@
+//! Reading and settling the outbox.
+
+use inventory::{Attempt, Error};
+
+use crate::sale::{EPOCH, Sale, attempt};
+
+#[tokio::test]
+async fn the_outbox_reads_oldest_first_in_pages() {
+    let sale = Sale::open(100).await;
+    let crowd: Vec<Attempt> = (0..25).map(|n| attempt(&format!("user {n}"), 1 + n % 3)).collect();
+    for batch in crowd.chunks(7) {
+        sale.reserve(batch).await;
+    }
+    let mut read = Vec::new();
+    let mut after: Option<String> = None;
+    for expected_len in [10, 10, 5, 0] {
+        let page = sale.inventory.outbox(sale.id, EPOCH, after.as_deref(), 0, 10).await.unwrap();
+        assert_eq!(page.len(), expected_len);
+        after = page.last().map(|last| last.id.clone());
+        read.extend(page);
+    }
+    let ids: Vec<_> = read.iter().map(|entry| (entry.reservation.id, entry.reservation.quantity)).collect();
+    assert_eq!(ids, crowd.iter().map(|attempt| (attempt.id, attempt.quantity)).collect::<Vec<_>>());
+    sale.check_books(100, 0, 0).await;
+}
+
+#[tokio::test]
+async fn an_entry_is_shown_once_it_is_old_enough_by_redis_time() {
+    let sale = Sale::open(5).await;
+    sale.reserve(&[attempt("ann", 2)]).await;
+    assert!(sale.inventory.outbox(sale.id, EPOCH, None, 60_000, 10).await.unwrap().is_empty());
+    let shown = async {
+        while sale.inventory.outbox(sale.id, EPOCH, None, 50, 10).await.unwrap().is_empty() {}
+        sale.now_ms().await
+    };
+    let now_ms = tokio::time::timeout(std::time::Duration::from_secs(5), shown).await.unwrap();
+    let entry = sale.snapshot().await.outbox.remove(0);
+    assert!(now_ms - entry.reservation.reserved_at >= 50, "{now_ms} {entry:?}");
+    sale.check_books(5, 0, 0).await;
+}
+
+#[tokio::test]
+async fn settling_deletes_entries_once_and_keeps_the_buyers() {
+    let sale = Sale::open(5).await;
+    let ann = attempt("ann", 2);
+    sale.reserve(&[ann.clone(), attempt("bob", 1)]).await;
+    let outbox = sale.snapshot().await.outbox;
+    let ids: Vec<&str> = outbox.iter().map(|entry| entry.id.as_str()).collect();
+    assert_eq!(sale.inventory.settle(sale.id, EPOCH, &ids[..1]).await.unwrap(), 1);
+    assert_eq!(sale.inventory.settle(sale.id, EPOCH, &ids).await.unwrap(), 1);
+    assert_eq!(sale.inventory.settle(sale.id, EPOCH, &ids).await.unwrap(), 0);
+    assert_eq!(sale.inventory.settle(sale.id, EPOCH, &[]).await.unwrap(), 0);
+    assert!(matches!(sale.inventory.settle(sale.id, EPOCH, &["no id"]).await, Err(Error::Protocol(_))));
+    assert_eq!(sale.inventory.holder(sale.id, EPOCH, &ann.user_id).await.unwrap(), Some(ann.id));
+    sale.check_books(5, 3, 2).await;
+}
+
+#[tokio::test]
+async fn a_damaged_entry_is_an_error() {
+    let sale = Sale::open(5).await;
+    sale.raw::<String>(&["XADD", &sale.key("outbox"), "1-1", "r", "no id", "u", "ann", "q", "1", "t", "1 EUR 0"]).await;
+    assert!(matches!(sale.inventory.outbox(sale.id, EPOCH, None, 0, 10).await, Err(Error::Protocol(_))));
+    assert!(matches!(sale.inventory.snapshot(sale.id, EPOCH, &[]).await, Err(Error::Protocol(_))));
+    assert_eq!(sale.inventory.settle(sale.id, EPOCH, &["1-1"]).await.unwrap(), 1);
+    sale.check_books(5, 0, 0).await;
+}
