@@ -1,0 +1,107 @@
+//! PostgreSQL: sales, orders, stock adjustments, dead letters, the audit trail and the books. All SQL of the project
+//! stands here and in `migrations/`.
+//!
+//! Every method is one statement that commits by itself, so the caller may put it under a timeout or drop it: it
+//! happened as a whole or not at all, and each can be repeated. The one exception is [`Ledger::lock_books`], which
+//! opens a transaction and must be neither timed out nor dropped halfway.
+
+mod adjustments;
+mod apply;
+mod books;
+mod dead_letters;
+mod demo;
+mod drain;
+mod error;
+mod orders;
+mod refusals;
+mod row;
+mod sales;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub use adjustments::Adjustment;
+pub use books::{LedgerBooks, LockedBooks};
+pub use dead_letters::DeadLetter;
+pub use demo::DEMO_SALE;
+pub use drain::Settled;
+pub use error::Error;
+pub use orders::Order;
+pub use refusals::RefusalCount;
+pub use sales::{NewSale, Sale};
+
+/// Where PostgreSQL is and how much of it one process may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `postgres://user:password@host:port/database`
+    pub url: SecretString,
+    /// The most connections one process opens.
+    pub max_connections: u32,
+    /// How long a call waits for a free or a new connection, in milliseconds, before it fails as transient.
+    pub acquire_timeout_ms: u64,
+    /// How long the server works on one statement, or waits inside a transaction for the next, in milliseconds.
+    pub statement_timeout_ms: u64,
+}
+
+/// The doorway to PostgreSQL. Cheap to clone; all clones share one pool.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pool: PgPool,
+}
+
+impl Ledger {
+    /// A ledger over a pool that connects when it is first used. To be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the URL cannot be read; the text never shows its password.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let timeout_ms = config.statement_timeout_ms.to_string();
+        let connection = PgConnectOptions::from_str(config.url.expose_secret())
+            .map_err(Error::Config)?
+            .application_name("flashsale")
+            .options([
+                ("statement_timeout", timeout_ms.as_str()),
+                // A process that stops in the middle of a transaction must not hold a sale's row for long.
+                ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+                // The server notices within 45 s that a client's machine is gone, and drops its locks.
+                ("tcp_keepalives_idle", "30"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            // One round trip more, and a connection that a restart of the server has cut never reaches a caller.
+            .test_before_acquire(true)
+            .connect_lazy_with(connection);
+        Ok(Self { pool })
+    }
+
+    /// Brings the database to the schema of this build. Any number of processes may call this at once.
+    ///
+    /// # Errors
+    /// PostgreSQL failed, or the database was migrated by a build that knows other migrations.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        sqlx::migrate!("../../migrations").run(&self.pool).await.map_err(Error::from)
+    }
+
+    /// Asks PostgreSQL for nothing.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Waits until every connection is back and closes them all.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

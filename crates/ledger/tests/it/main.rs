@@ -1,0 +1,12 @@
+//! The ledger against a real PostgreSQL, each test with a database of its own.
+
+mod apply;
+mod books;
+mod crowd;
+mod dead_letters;
+mod drain;
+mod epochs;
+mod failures;
+mod fixture;
+mod refusals;
+mod sales;
