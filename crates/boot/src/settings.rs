@@ -1,0 +1,254 @@
+//! Settings: `default.toml`, then the file that `FLASHSALE_CONFIG` names, then the environment.
+//!
+//! `default.toml` is the manual: each field is explained there, once.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use config::{Config, Environment, File, FileFormat};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+
+use crate::logs::LogFormat;
+
+const DEFAULTS: &str = include_str!("../default.toml");
+const FILE_VARIABLE: &str = "FLASHSALE_CONFIG";
+const SHORTEST_TOKEN: usize = 16;
+
+/// All settings of all processes: one file, one set of variables, whatever is started.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `[postgres]`
+    pub postgres: ledger::Config,
+    /// `[redis]`
+    pub redis: inventory::Config,
+    /// `[rabbitmq]`
+    pub rabbitmq: broker::Config,
+    /// `[api]`
+    pub api: Api,
+    /// `[persister]`
+    pub persister: Persister,
+    /// `[keeper]`
+    pub keeper: Keeper,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[api]`: the HTTP process.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented once, in default.toml")]
+pub struct Api {
+    pub host: String,
+    pub port: u16,
+    pub http_workers: usize,
+    pub admin_token: SecretString,
+    pub allow_no_admin_token: bool,
+    #[serde(deserialize_with = "comma_separated")]
+    pub cors_origins: Vec<String>,
+    pub max_waiting: usize,
+    pub refresh_ms: u64,
+    pub flush_ms: u64,
+    pub stop_seconds: u64,
+}
+
+/// `[persister]`: the process that writes orders.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented once, in default.toml")]
+pub struct Persister {
+    pub batch_reservations: usize,
+    pub discover_ms: u64,
+}
+
+/// `[keeper]`: the process that watches gates and sweeps outboxes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented once, in default.toml")]
+pub struct Keeper {
+    pub tick_ms: u64,
+    pub sweep_after_ms: u64,
+    pub republish_seconds: u64,
+    pub cleanup_after_seconds: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented once, in default.toml")]
+pub struct Log {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// What is wrong with the settings, naming the field and where its value came from.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid settings: {0}")]
+pub struct InvalidSettings(String);
+
+impl InvalidSettings {
+    pub(crate) fn field(name: &str, problem: &dyn fmt::Display) -> Self {
+        Self(format!("{name}: {problem}"))
+    }
+}
+
+impl Settings {
+    /// Settings from the defaults, the file that `FLASHSALE_CONFIG` names, and `FLASHSALE__SECTION__FIELD`.
+    ///
+    /// # Errors
+    /// A file cannot be read, a field is unknown, or a value does not fit its field.
+    pub fn load() -> Result<Self, InvalidSettings> {
+        Self::from_variables(std::env::vars().collect())
+    }
+
+    /// [`Settings::load`] with the environment given.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn from_variables(variables: HashMap<String, String>) -> Result<Self, InvalidSettings> {
+        let mut sources = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = variables.get(FILE_VARIABLE) {
+            sources = sources.add_source(File::new(path, FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix("FLASHSALE").prefix_separator("__").separator("__");
+        let settings: Self = sources
+            .add_source(environment.source(Some(variables)))
+            .build()
+            .and_then(Config::try_deserialize)
+            .map_err(|error| InvalidSettings(error.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), InvalidSettings> {
+        let least_one = [
+            ("api.max_waiting", self.api.max_waiting as u64),
+            ("api.refresh_ms", self.api.refresh_ms),
+            ("api.flush_ms", self.api.flush_ms),
+            ("persister.batch_reservations", self.persister.batch_reservations as u64),
+            ("persister.discover_ms", self.persister.discover_ms),
+            ("keeper.tick_ms", self.keeper.tick_ms),
+            ("keeper.republish_seconds", self.keeper.republish_seconds),
+        ];
+        match least_one.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(InvalidSettings::field(name, &"must be at least 1")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Api {
+    /// The operator's token; `None` where the API was told to run without one (every admin request is refused then).
+    ///
+    /// # Errors
+    /// There is none and nobody said that this is meant, or it is too short to be a secret.
+    pub fn admin_token(&self) -> Result<Option<&SecretString>, InvalidSettings> {
+        let length = self.admin_token.expose_secret().len();
+        match length {
+            0 if self.allow_no_admin_token => Ok(None),
+            0 => Err(InvalidSettings::field(
+                "api.admin_token",
+                &"is not set. Set FLASHSALE__API__ADMIN_TOKEN, or FLASHSALE__API__ALLOW_NO_ADMIN_TOKEN=true to run \
+                  with every admin request refused",
+            )),
+            1..SHORTEST_TOKEN => Err(InvalidSettings::field(
+                "api.admin_token",
+                &format!("has {length} characters, at least {SHORTEST_TOKEN} are needed"),
+            )),
+            _ => Ok(Some(&self.admin_token)),
+        }
+    }
+}
+
+/// A list, or one text with commas, which is all an environment variable can hold.
+fn comma_separated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum ListOrText {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match ListOrText::deserialize(deserializer)? {
+        ListOrText::List(list) => list,
+        ListOrText::Text(text) => {
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Settings, InvalidSettings> {
+        Settings::from_variables(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+    }
+
+    #[test]
+    fn the_defaults_alone_are_valid_settings() {
+        let settings = load(&[]).unwrap();
+        assert_eq!(settings.api.port, 3000);
+        assert!(settings.api.cors_origins.is_empty());
+    }
+
+    #[test]
+    fn every_default_is_explained() {
+        let mut explained = false;
+        for line in DEFAULTS.lines() {
+            if line.contains(" = ") && !line.starts_with('#') {
+                assert!(explained, "no comment above: {line}");
+            }
+            explained = line.starts_with('#');
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_and_lists_are_comma_separated() {
+        let settings = load(&[
+            ("FLASHSALE__API__PORT", "3999"),
+            ("FLASHSALE__API__CORS_ORIGINS", "https://a.example, https://b.example"),
+            ("FLASHSALE__API__ADMIN_TOKEN", "123456789012345678e2"),
+            ("FLASHSALE_URL", "http://a.client.variable"),
+        ])
+        .unwrap();
+        assert_eq!(settings.api.port, 3999);
+        assert_eq!(settings.api.cors_origins, ["https://a.example", "https://b.example"]);
+        assert_eq!(settings.api.admin_token().unwrap().unwrap().expose_secret(), "123456789012345678e2");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for (name, value, field) in [
+            ("FLASHSALE__API__PORT", "many", "api.port"),
+            ("FLASHSALE__API__PORT", "70000", "api.port"),
+            ("FLASHSALE__API__PROT", "3000", "prot"),
+            ("FLASHSALE__LOG__FORMAT", "xml", "log.format"),
+            ("FLASHSALE__KEEPER__TICK_MS", "0", "keeper.tick_ms"),
+            ("FLASHSALE__RABBITMQ__PREFETCH", "-1", "rabbitmq.prefetch"),
+        ] {
+            let problem = load(&[(name, value)]).unwrap_err().to_string();
+            assert!(problem.contains(field), "{name}={value}: {problem}");
+        }
+    }
+
+    #[test]
+    fn the_api_needs_an_admin_token_or_a_word_that_there_is_none() {
+        let missing = load(&[]).unwrap();
+        assert!(missing.api.admin_token().unwrap_err().to_string().contains("FLASHSALE__API__ADMIN_TOKEN"));
+        let short = load(&[("FLASHSALE__API__ADMIN_TOKEN", "secret")]).unwrap();
+        assert!(short.api.admin_token().unwrap_err().to_string().contains("at least 16"));
+        let meant = load(&[("FLASHSALE__API__ALLOW_NO_ADMIN_TOKEN", "true")]).unwrap();
+        assert!(meant.api.admin_token().unwrap().is_none());
+    }
+
+    #[test]
+    fn no_secret_shows_in_the_debug_text() {
+        let settings = load(&[
+            ("FLASHSALE__API__ADMIN_TOKEN", "planted-secret-token"),
+            ("FLASHSALE__POSTGRES__URL", "postgres://u:planted-secret@h/d"),
+        ])
+        .unwrap();
+        assert!(!format!("{settings:?}").contains("planted-secret"));
+    }
+}
