@@ -1,0 +1,89 @@
+//! What a sale needs, decided from what was seen. Pure: no I/O, no clock.
+
+use std::fmt;
+
+use domain::SaleState;
+use inventory::Probe;
+use ledger::Sale;
+use serde::Serialize;
+
+/// What to do for one sale.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Plan {
+    /// The gate is as it was installed: change nothing.
+    Nothing,
+    /// Raise the epoch, drain, and install a new gate.
+    Rebuild(Reason),
+    /// The window has passed and every reservation is persisted: the sale is over.
+    End,
+}
+
+/// Why a gate is rebuilt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The sale never had a gate.
+    NeverOpened,
+    /// An earlier reconciler did not finish.
+    Unfinished,
+    /// Redis holds no gate of the recorded epoch.
+    GateLost,
+    /// Redis holds the gate but not its scripts: it was restarted, or a replica was promoted.
+    ScriptsLost,
+    /// RabbitMQ has no queue for the epoch.
+    QueueLost,
+    /// Another server, or another history of the same server, than the one the gate was installed on.
+    OtherServer,
+    /// An operator asked for it.
+    Reset,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NeverOpened => "the sale never had a gate",
+            Self::Unfinished => "an earlier reconcile did not finish",
+            Self::GateLost => "Redis lost the gate",
+            Self::ScriptsLost => "Redis lost the scripts",
+            Self::QueueLost => "RabbitMQ lost the queue",
+            Self::OtherServer => "Redis is another server, or has another history, than at install",
+            Self::Reset => "an operator asked for a reset",
+        })
+    }
+}
+
+/// What Redis and RabbitMQ hold of a sale that has a recorded installation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// What Redis holds.
+    pub probe: Probe,
+    /// Whether RabbitMQ has the epoch's queue.
+    pub has_queue: bool,
+}
+
+/// What `sale` needs, given what the other two stores hold of it; `None` where it was never installed.
+#[must_use]
+pub fn plan(sale: &Sale, seen: Option<&Seen>) -> Plan {
+    match sale.state {
+        SaleState::Ended => return Plan::Nothing,
+        SaleState::Closed => return Plan::Rebuild(Reason::NeverOpened),
+        SaleState::Draining => return Plan::Rebuild(Reason::Unfinished),
+        SaleState::Open => {}
+    }
+    let (Some(installation), Some(Seen { probe, has_queue })) = (&sale.installation, seen) else {
+        return Plan::Rebuild(Reason::GateLost);
+    };
+    if probe.gate.as_ref().is_none_or(|gate| gate.epoch != sale.epoch || !gate.open) {
+        Plan::Rebuild(Reason::GateLost)
+    } else if !probe.scripts_present {
+        Plan::Rebuild(Reason::ScriptsLost)
+    } else if probe.server != installation.server {
+        Plan::Rebuild(Reason::OtherServer)
+    } else if sale.window.has_passed(probe.now_ms) && probe.outbox_len == 0 {
+        Plan::End
+    } else if !has_queue {
+        Plan::Rebuild(Reason::QueueLost)
+    } else {
+        Plan::Nothing
+    }
+}
