@@ -1,0 +1,216 @@
+//! The keeper: looks after every sale on each tick. Any number may run; each step is idempotent.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use broker::{Drain, Monitor, PublishError, Publisher};
+use domain::{ReservationId, SaleId, SaleState};
+use inventory::{Inventory, OutboxEntry};
+use ledger::{Ledger, Sale};
+use reconcile::{Outcome, Reconciler};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+/// Entries looked at in one sweep; the next tick goes on.
+const SWEEP_PAGE: usize = 2_000;
+
+/// Looks after sales.
+pub struct Keeper {
+    tender: Arc<Tender>,
+    tick: Duration,
+    /// Sales that are being looked after right now: a slow one must not hold up the others.
+    busy: HashSet<SaleId>,
+    tasks: JoinSet<SaleId>,
+}
+
+/// What looking after one sale takes.
+struct Tender {
+    ledger: Ledger,
+    inventory: Inventory,
+    reconciler: Reconciler,
+    broker: broker::Config,
+    publisher: Publisher,
+    monitor: Monitor,
+    settings: boot::Keeper,
+    republished: Mutex<HashMap<SaleId, Instant>>,
+    /// Failures are told once, not once a second.
+    failing: Mutex<HashMap<SaleId, String>>,
+}
+
+impl Keeper {
+    /// A keeper over these stores. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(ledger: Ledger, inventory: Inventory, broker: broker::Config, settings: boot::Keeper) -> Self {
+        let tick = Duration::from_millis(settings.tick_ms);
+        let tender = Arc::new(Tender {
+            reconciler: Reconciler::new(ledger.clone(), inventory.clone(), broker.clone()),
+            publisher: Publisher::start(&broker),
+            monitor: Monitor::new(&broker),
+            broker,
+            ledger,
+            inventory,
+            settings,
+            republished: Mutex::default(),
+            failing: Mutex::default(),
+        });
+        Self { tender, tick, busy: HashSet::new(), tasks: JoinSet::new() }
+    }
+
+    /// Ticks until `stop` resolves, then waits for what is under way.
+    ///
+    /// # Errors
+    /// `stop` failed.
+    pub async fn run(&mut self, stop: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        let mut ticks = tokio::time::interval(self.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listing_failed = false;
+        tokio::pin!(stop);
+        let result = loop {
+            tokio::select! {
+                result = &mut stop => break result,
+                _ = ticks.tick() => match self.tick().await {
+                    Ok(()) => listing_failed = false,
+                    Err(error) if !listing_failed => {
+                        tracing::warn!(%error, "the sales could not be read");
+                        listing_failed = true;
+                    }
+                    Err(_) => {}
+                },
+            }
+        };
+        while self.tasks.join_next().await.is_some() {}
+        self.tender.publisher.close().await;
+        result
+    }
+
+    /// Starts to look after each sale that is not being looked after already.
+    async fn tick(&mut self) -> Result<()> {
+        while let Some(ended) = self.tasks.try_join_next() {
+            match ended {
+                Ok(id) => drop(self.busy.remove(&id)),
+                Err(panic) => return Err(panic.into()),
+            }
+        }
+        for sale in self.tender.reconciler.sales().await? {
+            if self.busy.insert(sale.id) {
+                let tender = Arc::clone(&self.tender);
+                self.tasks.spawn(async move {
+                    tender.tend_and_tell(&sale).await;
+                    sale.id
+                });
+            }
+        }
+        self.tender.clean_up().await
+    }
+}
+
+impl Tender {
+    async fn tend_and_tell(&self, sale: &Sale) {
+        let result = self.tend(sale).await.map_err(|error| format!("{error:#}"));
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => {
+                if failing.remove(&sale.id).is_some() {
+                    tracing::info!(sale = %sale.id, "looked after again");
+                }
+            }
+            Err(error) => {
+                if failing.get(&sale.id) != Some(&error) {
+                    tracing::warn!(sale = %sale.id, error, "could not be looked after, trying on each tick");
+                    failing.insert(sale.id, error);
+                }
+            }
+        }
+    }
+
+    /// One round for one sale: is the gate what it was, are units to come back, is a reservation left behind.
+    async fn tend(&self, sale: &Sale) -> Result<()> {
+        let outcome = self.reconciler.reconcile(sale).await?;
+        if outcome == Outcome::Intact && sale.state == SaleState::Open {
+            self.adjust(sale).await?;
+            self.sweep(sale).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives units back to the gate that PostgreSQL has booked back. An adjustment belongs to the gate of one epoch;
+    /// where that was raised meanwhile, the rebuild has counted it in.
+    async fn adjust(&self, sale: &Sale) -> Result<()> {
+        let Some(installation) = &sale.installation else { return Ok(()) };
+        let mut pending = self.ledger.pending_adjustments(sale.id).await?;
+        pending.retain(|adjustment| adjustment.epoch == sale.epoch);
+        for chunk in pending.chunks(inventory::MAX_BATCH) {
+            let deltas: Vec<(i64, i64)> = chunk.iter().map(|row| (row.id, i64::from(row.delta))).collect();
+            self.inventory.adjust(sale.id, sale.epoch, &installation.scripts, &deltas).await?;
+            let ids: Vec<i64> = chunk.iter().map(|row| row.id).collect();
+            self.ledger.mark_applied(&ids).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks into reservations that have been on their way for long: known to PostgreSQL, their entry goes; unknown,
+    /// they are published again.
+    async fn sweep(&self, sale: &Sale) -> Result<()> {
+        let age = i64::try_from(self.settings.sweep_after_ms).unwrap_or(i64::MAX);
+        let mut after: Option<String> = None;
+        let republish = self.may_republish(sale).await?;
+        loop {
+            let page = self.inventory.outbox(sale.id, sale.epoch, after.as_deref(), age, SWEEP_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id.clone());
+            let ids: Vec<ReservationId> = page.iter().map(|entry| entry.reservation.id).collect();
+            let known = self.ledger.known(&ids).await?;
+            let (settled, lost): (Vec<OutboxEntry>, Vec<OutboxEntry>) =
+                page.into_iter().partition(|entry| known.contains(&entry.reservation.id));
+            let settled: Vec<&str> = settled.iter().map(|entry| entry.id.as_str()).collect();
+            self.inventory.settle(sale.id, sale.epoch, &settled).await?;
+            if republish && !lost.is_empty() {
+                self.republish(sale, lost).await?;
+            }
+        }
+    }
+
+    /// Messages that still wait in the queue need no second copy: a reservation counts as left behind where the
+    /// queue is empty. A queue that never empties must not hide one for ever, hence the longest pause.
+    async fn may_republish(&self, sale: &Sale) -> Result<bool> {
+        let waiting = self.monitor.depth(sale.id, sale.epoch).await?.map_or(0, |depth| depth.ready);
+        let longest_pause = Duration::from_secs(self.settings.republish_seconds);
+        let mut republished = self.republished.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *republished.entry(sale.id).or_insert_with(Instant::now);
+        let due = waiting == 0 || last.elapsed() >= longest_pause;
+        if due {
+            republished.insert(sale.id, Instant::now());
+        }
+        Ok(due)
+    }
+
+    async fn republish(&self, sale: &Sale, lost: Vec<OutboxEntry>) -> Result<()> {
+        tracing::info!(sale = %sale.id, reservations = lost.len(), "publishing again what no message carries");
+        for batch in inventory::batches(sale.id, sale.epoch, lost) {
+            match self.publisher.publish(&batch).await {
+                // Confirmed, or perhaps: either way the next sweep sees what became of it.
+                Ok(()) | Err(PublishError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what sales that ended long ago have left in RabbitMQ and Redis.
+    async fn clean_up(&self) -> Result<()> {
+        for sale in self.ledger.ended_before(i64::from(self.settings.cleanup_after_seconds)).await? {
+            // Under the drain lock: a reset may be bringing this very sale back.
+            let Some(drain) = Drain::lock(&self.broker, sale.id).await? else { continue };
+            drain.delete(sale.epoch).await?;
+            self.inventory.remove(sale.id, sale.epoch).await?;
+            self.ledger.mark_cleaned(sale.id, sale.epoch).await?;
+            drain.release().await;
+            tracing::info!(sale = %sale.id, "the ended sale's queue and keys are gone");
+        }
+        Ok(())
+    }
+}
