@@ -1,0 +1,81 @@
+//! What every request and its answer have in common: an id, one log line, and a body for each problem.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+
+use crate::error::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LONGEST_ID: usize = 128;
+
+thread_local! {
+    /// Ids of one thread share a random half and count the other: unique, and cheap on the purchase path.
+    static IDS: Cell<(u64, u64)> = Cell::new((rand::random(), 0));
+}
+
+/// Wraps a request: takes over or makes its `X-Request-Id`, puts it on the answer, gives a problem its body.
+pub(crate) async fn exchange(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let id = given_id(&request).unwrap_or_else(new_id);
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if let Some(problem) = problem_of(&response) {
+        let answer = problem.response(response.request().path(), id.to_str().unwrap_or_default());
+        let kept = std::mem::take(response.headers_mut());
+        response = response.into_response(answer);
+        // What other middleware has added (CORS, Allow) stays; the body's own headers are the new ones.
+        for (name, value) in kept.iter().filter(|(name, _)| **name != header::CONTENT_TYPE) {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    tracing::debug!(
+        method = %response.request().method(),
+        path = response.request().path(),
+        status = response.status().as_u16(),
+        took_us = started.elapsed().as_micros(),
+        request_id = id.to_str().unwrap_or_default(),
+        traceparent = response.request().headers().get("traceparent").and_then(|value| value.to_str().ok()),
+        "answered"
+    );
+    response.headers_mut().insert(REQUEST_ID, id);
+    Ok(response)
+}
+
+/// The problem that a route returned, or one for an error answer of the framework, which has no body of ours.
+fn problem_of(response: &ServiceResponse) -> Option<Problem> {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    if let Some(error) = response.response().error() {
+        if let Some(problem) = error.as_error::<Problem>() {
+            return Some(problem.clone());
+        }
+        return Some(Problem::of_status(status));
+    }
+    let ours =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
+    (!ours).then(|| Problem::of_status(status))
+}
+
+/// The client's own id, where it is fit for a header and a log.
+fn given_id(request: &ServiceRequest) -> Option<HeaderValue> {
+    let id = request.headers().get(REQUEST_ID)?;
+    let text = id.to_str().ok()?;
+    let fits = (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| id.clone())
+}
+
+fn new_id() -> HeaderValue {
+    let (thread, number) = IDS.get();
+    IDS.set((thread, number.wrapping_add(1)));
+    HeaderValue::try_from(format!("{thread:016x}{number:08x}")).expect("hexadecimal digits fit a header")
+}

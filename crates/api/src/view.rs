@@ -1,0 +1,170 @@
+//! What this process knows of the sales: read from PostgreSQL and Redis a few times a second, asked on every request.
+//!
+//! The view refuses and displays; it never grants. A view that is out of date costs a wrong display for a moment, or
+//! an attempt that the gate refuses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use domain::{SaleId, SaleState};
+use inventory::Inventory;
+use ledger::{Ledger, Sale};
+use tokio::sync::{Mutex, Notify};
+
+/// The sales as they were seen last.
+pub(crate) struct View {
+    ledger: Ledger,
+    inventory: Inventory,
+    seen: ArcSwapOption<Seen>,
+    refreshing: Mutex<Refreshing>,
+    wanted: Notify,
+}
+
+struct Seen {
+    /// In the order of their start.
+    list: Vec<Arc<SaleView>>,
+    by_id: HashMap<SaleId, Arc<SaleView>>,
+}
+
+#[derive(Default)]
+struct Refreshing {
+    last: Option<Instant>,
+    /// Failures are told once, not at every try.
+    failing: bool,
+}
+
+/// One sale as seen by this process.
+pub(crate) struct SaleView {
+    pub(crate) sale: Sale,
+    live: Arc<Live>,
+}
+
+/// The stock of one epoch, kept across refreshes.
+struct Live {
+    stock: AtomicI64,
+    /// Counts the decisions this process has seen, so that a refresh which read Redis before one does not undo it.
+    decisions: AtomicU64,
+}
+
+impl SaleView {
+    /// Units for sale.
+    pub(crate) fn remaining(&self) -> i64 {
+        match self.sale.state {
+            SaleState::Ended => (self.sale.total_stock - self.sale.sold).max(0),
+            _ => self.live.stock.load(Ordering::Relaxed).max(0),
+        }
+    }
+
+    /// Takes note of what the gate said.
+    pub(crate) fn saw_stock(&self, stock: i64) {
+        self.live.decisions.fetch_add(1, Ordering::Relaxed);
+        self.live.stock.store(stock, Ordering::Relaxed);
+    }
+
+    /// Whether the sale is within its window and not over.
+    pub(crate) fn is_active(&self, now_ms: i64) -> bool {
+        matches!(self.sale.state, SaleState::Open | SaleState::Draining) && self.sale.window.contains(now_ms)
+    }
+}
+
+impl View {
+    pub(crate) fn new(ledger: Ledger, inventory: Inventory) -> Self {
+        Self { ledger, inventory, seen: ArcSwapOption::empty(), refreshing: Mutex::default(), wanted: Notify::new() }
+    }
+
+    /// Every sale, in the order of their start; `None` as long as PostgreSQL was never read.
+    pub(crate) fn list(&self) -> Option<Vec<Arc<SaleView>>> {
+        self.seen.load().as_ref().map(|seen| seen.list.clone())
+    }
+
+    /// The sale as seen last.
+    pub(crate) fn get(&self, id: SaleId) -> Option<Arc<SaleView>> {
+        self.seen.load().as_ref().and_then(|seen| seen.by_id.get(&id).cloned())
+    }
+
+    /// Whether PostgreSQL was ever read.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.seen.load().is_some()
+    }
+
+    /// Asks for a refresh without waiting for it.
+    pub(crate) fn refresh_soon(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Refreshes, unless that was done after `asked`. However many ask at once, one of them reads.
+    ///
+    /// # Errors
+    /// PostgreSQL cannot be read; the last view stays.
+    pub(crate) async fn refresh_after(&self, asked: Instant) -> Result<(), ledger::Error> {
+        let mut refreshing = self.refreshing.lock().await;
+        if refreshing.last.is_some_and(|last| last >= asked) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let result = self.read().await;
+        match &result {
+            Ok(()) => refreshing.last = Some(started),
+            Err(error) if !refreshing.failing => tracing::warn!(%error, "the sales cannot be read, showing the last"),
+            Err(_) => {}
+        }
+        refreshing.failing = result.is_err();
+        result
+    }
+
+    /// Refreshes every `pause`, and at once where someone asks, for as long as the process runs.
+    pub(crate) async fn keep_fresh(&self, pause: Duration) {
+        loop {
+            // Told by refresh_after where it fails.
+            let _ = self.refresh_after(Instant::now()).await;
+            let _ = tokio::time::timeout(pause, self.wanted.notified()).await;
+        }
+    }
+
+    async fn read(&self) -> Result<(), ledger::Error> {
+        let last = self.seen.load_full();
+        let list: Vec<Arc<SaleView>> = self
+            .ledger
+            .sales()
+            .await?
+            .into_iter()
+            .map(|sale| {
+                let live = last
+                    .as_ref()
+                    .and_then(|seen| seen.by_id.get(&sale.id))
+                    .filter(|known| known.sale.epoch == sale.epoch)
+                    .map_or_else(|| Arc::new(Live::new(&sale)), |known| Arc::clone(&known.live));
+                Arc::new(SaleView { sale, live })
+            })
+            .collect();
+        self.read_stock(&list).await;
+        let by_id = list.iter().map(|view| (view.sale.id, Arc::clone(view))).collect();
+        self.seen.store(Some(Arc::new(Seen { list, by_id })));
+        Ok(())
+    }
+
+    /// Where Redis cannot be read the last figures stay; the purchase path tells what is wrong with it.
+    async fn read_stock(&self, list: &[Arc<SaleView>]) {
+        let open: Vec<&Arc<SaleView>> = list.iter().filter(|view| view.sale.state == SaleState::Open).collect();
+        let decisions: Vec<u64> = open.iter().map(|view| view.live.decisions.load(Ordering::Relaxed)).collect();
+        let gates: Vec<_> = open.iter().map(|view| (view.sale.id, view.sale.epoch)).collect();
+        let Ok(gates) = self.inventory.gates(&gates).await else { return };
+        for ((view, gate), decisions) in open.into_iter().zip(gates).zip(decisions) {
+            if let Some(gate) = gate
+                && view.live.decisions.load(Ordering::Relaxed) == decisions
+            {
+                view.live.stock.store(gate.stock, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Live {
+    /// Until the gate was read: what is not sold.
+    fn new(sale: &Sale) -> Self {
+        Self { stock: AtomicI64::new(sale.total_stock - sale.sold), decisions: AtomicU64::new(0) }
+    }
+}
