@@ -10,6 +10,7 @@ use domain::SaleId;
 use inventory::Inventory;
 use ledger::Ledger;
 use reconcile::{Outcome, Reconciler};
+use tokio::task::JoinSet;
 
 /// Brings the database up to date and makes Redis and RabbitMQ agree with it.
 ///
@@ -68,16 +69,22 @@ async fn wait_for<E: std::error::Error + Send + Sync + 'static>(
     Ok(())
 }
 
-/// Reconciles until every sale stands, each on its own: one that fails does not keep the others closed.
+/// Reconciles until every sale stands. All at once: a rebuild mostly waits, and one that fails must not keep the
+/// others closed.
 async fn reconcile_all(reconciler: &Reconciler, deadline: Instant) -> Result<()> {
     loop {
-        let mut unfinished: BTreeMap<SaleId, String> = BTreeMap::new();
+        let mut rounds = JoinSet::new();
         for sale in reconciler.sales().await? {
-            match reconciler.reconcile(&sale).await {
-                Ok(Outcome::Intact) => tracing::info!(sale = %sale.id, name = sale.name, "intact"),
-                Ok(Outcome::Ended | Outcome::Rebuilt(_)) => {}
-                Ok(Outcome::Busy) => drop(unfinished.insert(sale.id, "another reconciler is at work".to_owned())),
-                Err(error) => drop(unfinished.insert(sale.id, error.to_string())),
+            let reconciler = reconciler.clone();
+            rounds.spawn(async move { (sale.id, reconciler.reconcile(&sale).await) });
+        }
+        let mut unfinished: BTreeMap<SaleId, String> = BTreeMap::new();
+        while let Some(round) = rounds.join_next().await {
+            match round? {
+                (sale, Ok(Outcome::Intact)) => tracing::info!(%sale, "intact"),
+                (_, Ok(Outcome::Ended | Outcome::Rebuilt(_))) => {}
+                (sale, Ok(Outcome::Busy)) => drop(unfinished.insert(sale, "another reconciler is at work".to_owned())),
+                (sale, Err(error)) => drop(unfinished.insert(sale, error.to_string())),
             }
         }
         if unfinished.is_empty() {

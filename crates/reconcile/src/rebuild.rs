@@ -33,7 +33,7 @@ pub(crate) enum Seeding<'a> {
 /// A rebuild that holds the sale's drain lock and has raised its epoch.
 pub(crate) struct Rebuild<'a> {
     stores: &'a Reconciler,
-    sale: &'a Sale,
+    sale: Sale,
     reason: Reason,
     /// Holds the lock, and every message that was taken but not acknowledged, exactly as long as its connection.
     drain: Drain,
@@ -44,12 +44,19 @@ pub(crate) struct Rebuild<'a> {
 }
 
 impl<'a> Rebuild<'a> {
-    /// Takes the drain lock and raises the epoch; `None` where another reconciler has the lock or was faster.
-    pub(crate) async fn begin(stores: &'a Reconciler, sale: &'a Sale, reason: Reason) -> Result<Option<Self>, Error> {
+    /// Takes the drain lock and raises the epoch. `None`: another reconciler has the lock, or was done with the sale
+    /// since `seen` was read.
+    pub(crate) async fn begin(stores: &'a Reconciler, seen: &Sale, reason: Reason) -> Result<Option<Self>, Error> {
         let started = Instant::now();
-        let Some(drain) = Drain::lock(&stores.broker, sale.id).await? else { return Ok(None) };
+        let Some(drain) = Drain::lock(&stores.broker, seen.id).await? else { return Ok(None) };
+        let sale = stores.ledger.sale(seen.id).await?.ok_or(Error::UnknownSale(seen.id))?;
         let token = Uuid::new_v4();
-        let Some(epoch) = stores.ledger.begin_drain(sale.id, sale.epoch, token).await? else {
+        let epoch = if (sale.epoch, sale.state) == (seen.epoch, seen.state) {
+            stores.ledger.begin_drain(sale.id, sale.epoch, token).await?
+        } else {
+            None
+        };
+        let Some(epoch) = epoch else {
             drain.release().await;
             return Ok(None);
         };
@@ -139,7 +146,9 @@ impl<'a> Rebuild<'a> {
     async fn drain_queue(&self, dead: Epoch) -> Result<u64, Error> {
         // From here on a late publish is returned, so it is never promised.
         self.drain.unbind(dead).await?;
-        self.wait_for_empty_hands(dead).await?;
+        if !self.wait_for_empty_hands(dead).await? {
+            return Ok(0);
+        }
         let mut drained = 0;
         loop {
             drained += self.drain_until_empty(dead).await?;
@@ -158,12 +167,13 @@ impl<'a> Rebuild<'a> {
     }
 
     /// A message that a persister holds cannot be drained. RabbitMQ itself knows who may hold one: a consumer is
-    /// gone only together with its channel, and then its messages are back in the queue.
-    async fn wait_for_empty_hands(&self, dead: Epoch) -> Result<(), Error> {
+    /// gone only together with its channel, and then its messages are back in the queue. `false`: there is no queue.
+    async fn wait_for_empty_hands(&self, dead: Epoch) -> Result<bool, Error> {
         let deadline = Instant::now() + Duration::from_secs(HANDS_EMPTY_SECONDS);
         loop {
             match self.drain.consumers(dead).await? {
-                None | Some(0) => return Ok(()),
+                None => return Ok(false),
+                Some(0) => return Ok(true),
                 Some(consumers) if Instant::now() >= deadline => {
                     return Err(Error::HandsFull { consumers, epoch: dead, waited_seconds: HANDS_EMPTY_SECONDS });
                 }

@@ -168,9 +168,11 @@ impl Tender {
                 page.into_iter().partition(|entry| known.contains(&entry.reservation.id));
             let settled: Vec<&str> = settled.iter().map(|entry| entry.id.as_str()).collect();
             self.inventory.settle(sale.id, sale.epoch, &settled).await?;
-            if republish && !lost.is_empty() {
-                self.republish(sale, lost).await?;
+            if !republish {
+                // A backlog: messages are on their way, and reading all of it each second helps nobody.
+                return Ok(());
             }
+            self.republish(sale, lost).await?;
         }
     }
 
@@ -189,6 +191,9 @@ impl Tender {
     }
 
     async fn republish(&self, sale: &Sale, lost: Vec<OutboxEntry>) -> Result<()> {
+        if lost.is_empty() {
+            return Ok(());
+        }
         tracing::info!(sale = %sale.id, reservations = lost.len(), "publishing again what no message carries");
         for batch in inventory::batches(sale.id, sale.epoch, lost) {
             match self.publisher.publish(&batch).await {
