@@ -1,0 +1,77 @@
+//! Loopback ports: free ones, and who has the others.
+
+use std::collections::HashSet;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+
+use crate::Error;
+
+/// Where free ports are looked for. Below the ports that systems hand to outgoing connections (32768 on Linux, 49152
+/// elsewhere): otherwise a client that reconnects to a killed server could be given the server's own port, and the
+/// server could not come back.
+const RANGE: Range<u16> = 10_000..32_000;
+
+/// How many ports are tried before giving up.
+const ATTEMPTS: u16 = 200;
+
+/// A loopback TCP port nobody listens on now, between 10,000 and 31,999, chosen at random so that neighbours who ask
+/// at the same time rarely get the same one.
+///
+/// # Errors
+/// When 200 random ports are all taken.
+pub fn free_port() -> Result<u16, Error> {
+    let span = u64::from(RANGE.end - RANGE.start);
+    (0..ATTEMPTS)
+        .map(|attempt| {
+            let offset = RandomState::new().hash_one(attempt) % span;
+            RANGE.start + u16::try_from(offset).expect("the remainder is below the span, which is a u16")
+        })
+        .find(|&port| is_free(port))
+        .ok_or_else(|| Error::io("find a free loopback port")(std::io::ErrorKind::AddrInUse.into()))
+}
+
+/// Whether a server could listen on this loopback port now.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A process that listens on a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its short name, as in `ps -o comm`.
+    pub name: String,
+}
+
+/// Who listens on this TCP port, where the system tells: Linux does, about processes that are ours to look at.
+#[must_use]
+pub fn holder(port: u16) -> Option<Holder> {
+    let sockets: HashSet<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().skip(1).filter_map(|line| listening_socket(line, port)).collect::<Vec<_>>())
+        .collect();
+    let holds_one = |pid: u32| {
+        fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|open| {
+            open.flatten()
+                .filter_map(|file| fs::read_link(file.path()).ok())
+                .any(|target| target.to_str().is_some_and(|target| sockets.contains(target)))
+        })
+    };
+    let pid = crate::process::everyone().find(|&pid| holds_one(pid))?;
+    Some(Holder { pid, name: crate::process::short_name(pid)? })
+}
+
+/// The socket (`socket:[inode]`, as `/proc/<pid>/fd` shows it) of a line of `/proc/net/tcp` that listens on `port`.
+/// Columns (proc_pid_net(5)): slot, local address:port, remote address, state, ..., the tenth is the inode.
+fn listening_socket(line: &str, port: u16) -> Option<String> {
+    const LISTEN: &str = "0A";
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    let (_, local_port) = columns.get(1)?.rsplit_once(':')?;
+    let listens = *columns.get(3)? == LISTEN && u16::from_str_radix(local_port, 16).ok()? == port;
+    listens.then(|| Some(format!("socket:[{}]", columns.get(9)?)))?
+}

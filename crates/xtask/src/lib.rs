@@ -1,0 +1,22 @@
+//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `k6`, `ci`.
+//!
+//! One module per task, and what they stand on: the [`home`] folder with its locks and pid files, the [`stack`] with
+//! its ports and secrets, and the one table of our [`roles`].
+
+pub mod ci;
+pub mod down;
+pub mod env;
+pub mod home;
+mod http;
+mod install;
+mod interrupt;
+pub mod k6;
+mod progress;
+pub mod roles;
+pub mod stack;
+pub mod status;
+pub mod test;
+pub mod up;
+pub mod workspace;
+
+pub use progress::note;
