@@ -24,6 +24,9 @@ pub struct Config {
     /// above what restarts can reach: the worker buries poison itself, and a dropped message is an order that waits
     /// for the keeper's sweep. It is fixed when a queue is declared.
     pub delivery_limit: u32,
+    /// How long a new queue is left alone before anything is promised on it, in milliseconds. RabbitMQ writes its table
+    /// of queues up to 2 s late: a node that is killed before that comes back with a queue that never answers.
+    pub queue_settle_ms: u64,
     /// The most unacknowledged deliveries a consumer holds.
     pub prefetch: u16,
 }

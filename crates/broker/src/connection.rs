@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lapin::options::ConfirmSelectOptions;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use secrecy::ExposeSecret;
@@ -14,6 +13,8 @@ const REPLY_SUCCESS: u16 = 200;
 
 /// Connects as `name` (what the broker's own tools show). Nothing recovers by itself: whoever owns the connection
 /// replaces it, so that no channel ever comes back without its owner knowing.
+///
+/// The client library cannot take an attempt back: one that is given up keeps a thread until the peer closes.
 pub(crate) async fn connect(config: &Config, name: &str) -> Result<Connection, Error> {
     let mut uri: AMQPUri = config.url.expose_secret().parse().map_err(|_| Error::Url)?;
     uri.query.heartbeat = Some(config.heartbeat_seconds);
@@ -33,13 +34,6 @@ pub(crate) async fn close_channel(channel: &Channel, limit: Duration) {
     if let Err(error) = answer(limit, channel.close(REPLY_SUCCESS, "OK".into())).await {
         tracing::debug!(%error, "the broker channel did not close in good order");
     }
-}
-
-/// Opens a channel on which every publish is confirmed.
-pub(crate) async fn open_confirming(connection: &Connection) -> lapin::Result<Channel> {
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    Ok(channel)
 }
 
 /// Runs one command on a channel of its own, because a command that the broker refuses closes its channel.

@@ -3,24 +3,21 @@
 use std::collections::HashMap;
 use std::sync::{Mutex as StdMutex, MutexGuard};
 
-use domain::{Epoch, ReservationBatch, SaleId};
+use domain::{Epoch, SaleId};
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection};
 use tokio::sync::Mutex;
 
-use crate::connection::{answer, close, connect, on_own_channel, open_confirming};
+use crate::connection::{answer, close, connect, on_own_channel};
 use crate::depth::inspect;
-use crate::publisher::{Outgoing, judge};
 use crate::topology::{EXCHANGE, declare_epoch, lock_name, queue_name, routing_key};
-use crate::{Config, Delivery, Error, PublishError};
+use crate::{Config, Delivery, Error};
 
-/// The right to drain one sale, held by an exclusive queue. That queue dies with its connection, and so do unacknowledged
-/// deliveries: the right is held exactly as long as this process can hold messages.
+/// The right to drain one sale, held by an exclusive queue. That queue dies with its connection, and unacknowledged
+/// deliveries go back with it: the right is held exactly as long as this process can hold messages.
 ///
-/// Republishing goes over a second connection, because a broker short of memory stops reading connections that
-/// publish, and acknowledgements must still get through. Nothing recovers by itself: after a lost connection, drop the
-/// drain and lock again.
+/// Nothing recovers by itself: after a lost connection, drop the drain and lock again.
 pub struct Drain {
     sale: SaleId,
     config: Config,
@@ -30,8 +27,6 @@ pub struct Drain {
     /// abandoned takes its channel with it, and the message it may have been given goes back to the queue.
     fetching: Mutex<Option<Channel>>,
     held: StdMutex<Held>,
-    /// The connection and channel for publishing; absent while a message is unconfirmed on it.
-    publishing: Mutex<Option<(Connection, Channel)>>,
 }
 
 /// Deliveries not yet acknowledged. The broker numbers them per channel; these tags never repeat.
@@ -67,32 +62,7 @@ impl Drain {
             connection,
             fetching: Mutex::default(),
             held: StdMutex::default(),
-            publishing: Mutex::default(),
         }))
-    }
-
-    /// Publishes one batch, persistent and mandatory, and waits for its confirm.
-    ///
-    /// # Errors
-    /// [`PublishError`], as for [`crate::Publisher::publish`].
-    pub async fn publish(&self, batch: &ReservationBatch) -> Result<(), PublishError> {
-        let message = Outgoing::new(batch)?;
-        if !self.connection.status().connected() {
-            return Err(PublishError::NotSent("the lock is lost".to_owned()));
-        }
-        let mut slot = self.publishing.lock().await;
-        let (connection, channel) = match slot.take() {
-            Some(open) => open,
-            None => self.open_publishing().await.map_err(|error| PublishError::NotSent(error.to_string()))?,
-        };
-        let limit = self.config.confirm_timeout();
-        let Ok(confirmation) = tokio::time::timeout(limit, message.publish(&channel)).await else {
-            return Err(PublishError::Unknown(format!("no confirm within {limit:?}")));
-        };
-        if confirmation.is_ok() {
-            *slot = Some((connection, channel));
-        }
-        judge(confirmation)
     }
 
     /// Takes the binding off an epoch's queue: from now on whatever is published to the epoch is returned. It is fine
@@ -156,6 +126,9 @@ impl Drain {
 
     /// Declares the exchange, the quorum queue and the binding of an epoch. Repeating it changes nothing.
     ///
+    /// RabbitMQ 3.10 answers before all of it is on disk: promise nothing on the queue before it has settled, see
+    /// [`Config::queue_settle_ms`].
+    ///
     /// # Errors
     /// [`Error`] if the broker does not answer or refuses, for instance because the queue stands with another
     /// delivery limit.
@@ -181,17 +154,7 @@ impl Drain {
 
     /// Gives the lock and every held delivery back.
     pub async fn release(self) {
-        let limit = self.config.answer_timeout();
-        close(&self.connection, limit).await;
-        if let Some((connection, _)) = self.publishing.into_inner() {
-            close(&connection, limit).await;
-        }
-    }
-
-    async fn open_publishing(&self) -> Result<(Connection, Channel), Error> {
-        let connection = connect(&self.config, "drain publisher").await?;
-        let channel = answer(self.config.answer_timeout(), open_confirming(&connection)).await?;
-        Ok((connection, channel))
+        close(&self.connection, self.config.answer_timeout()).await;
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Config, PublishError};
-pub(crate) use outgoing::{Outgoing, judge};
+use outgoing::Outgoing;
 use session::Session;
 
 /// Whether a publish has a chance at all.

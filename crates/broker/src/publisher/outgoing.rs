@@ -13,14 +13,14 @@ use crate::{MAX_BODY_BYTES, PublishError};
 const PERSISTENT: u8 = 2;
 
 /// A batch, encoded and addressed.
-pub(crate) struct Outgoing {
+pub(super) struct Outgoing {
     routing_key: ShortString,
     body: Vec<u8>,
 }
 
 impl Outgoing {
     /// Encodes a batch; [`PublishError::NotSent`] if a worker would refuse to read it.
-    pub(crate) fn new(batch: &ReservationBatch) -> Result<Self, PublishError> {
+    pub(super) fn new(batch: &ReservationBatch) -> Result<Self, PublishError> {
         check_reservations(batch).map_err(|error| PublishError::NotSent(error.to_string()))?;
         let body = encode(batch);
         if body.len() > MAX_BODY_BYTES {
@@ -34,7 +34,7 @@ impl Outgoing {
     /// The channel must not be used again unless this returned a [`Confirmation`]. One message at a time, because the
     /// client library hands a returned message to whichever confirm it resolves next: with several outstanding, the
     /// confirm of an unroutable message could look like a success.
-    pub(crate) async fn publish(&self, channel: &Channel) -> lapin::Result<Confirmation> {
+    pub(super) async fn publish(&self, channel: &Channel) -> lapin::Result<Confirmation> {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let properties =
             BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
@@ -44,7 +44,7 @@ impl Outgoing {
 }
 
 /// What may be promised after a confirm: only `Ack(None)` means that a queue has the message.
-pub(crate) fn judge(confirmation: lapin::Result<Confirmation>) -> Result<(), PublishError> {
+pub(super) fn judge(confirmation: lapin::Result<Confirmation>) -> Result<(), PublishError> {
     match confirmation {
         Ok(Confirmation::Ack(None)) => Ok(()),
         Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Err(PublishError::Returned),

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::Stream;
+use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::outgoing::{Outgoing, judge};
-use crate::connection::{answer, close, connect, on_own_channel, open_confirming};
+use crate::connection::{answer, close, connect, on_own_channel};
 use crate::topology::declare_exchange;
 use crate::{Config, Error, PublishError};
 
@@ -86,4 +87,11 @@ impl Session {
     fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
         self.idle.lock().expect("nothing panics while it holds the idle channels")
     }
+}
+
+/// Opens a channel on which every publish is confirmed.
+async fn open_confirming(connection: &Connection) -> lapin::Result<Channel> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use broker::{Consumer, Consumers, Delivery, decode};
 use domain::SaleId;
 
-use crate::fixture::{EPOCH, batch, config, eventually, new_sale, sale_with_queue, soon, tidy};
+use crate::fixture::{EPOCH, batch, config, connected, eventually, new_sale, publish_all, sale_with_queue, soon, tidy};
 
 async fn next(consumer: &mut Consumer) -> Delivery {
     soon("a delivery arrives", consumer.next()).await.expect("the queue exists").unwrap()
@@ -25,9 +25,7 @@ async fn a_queue_that_does_not_exist_is_not_consumed() {
 #[tokio::test]
 async fn what_is_not_acknowledged_comes_again_and_is_counted() {
     let (sale, drain) = sale_with_queue().await;
-    for name in ["ann", "bob", "cid"] {
-        drain.publish(&batch(sale, name)).await.unwrap();
-    }
+    publish_all(sale, &["ann", "bob", "cid"]).await;
     let consumers = Consumers::connect(&config()).await.unwrap();
     let mut consumer = consumers.consume(sale, EPOCH).await.unwrap().unwrap();
     let first = [next(&mut consumer).await, next(&mut consumer).await, next(&mut consumer).await];
@@ -51,9 +49,7 @@ async fn everything_that_is_here_already_can_be_gathered_without_waiting() {
     let consumers = Consumers::connect(&config()).await.unwrap();
     let mut consumer = consumers.consume(sale, EPOCH).await.unwrap().unwrap();
     assert!(consumer.try_next().is_none());
-    for name in ["ann", "bob", "cid"] {
-        drain.publish(&batch(sale, name)).await.unwrap();
-    }
+    publish_all(sale, &["ann", "bob", "cid"]).await;
     let mut users = Vec::new();
     eventually("all three are gathered", async || {
         while let Some(delivery) = consumer.try_next() {
@@ -69,9 +65,7 @@ async fn everything_that_is_here_already_can_be_gathered_without_waiting() {
 #[tokio::test]
 async fn no_more_than_the_prefetch_is_handed_out() {
     let (sale, drain) = sale_with_queue().await;
-    for number in 0..5 {
-        drain.publish(&batch(sale, &format!("user {number}"))).await.unwrap();
-    }
+    publish_all(sale, &["ann", "bob", "cid", "dan", "eve"]).await;
     let mut config = config();
     config.prefetch = 2;
     let consumers = Consumers::connect(&config).await.unwrap();
@@ -79,7 +73,7 @@ async fn no_more_than_the_prefetch_is_handed_out() {
     let (first, second) = (next(&mut consumer).await, next(&mut consumer).await);
     assert!(drain.get(EPOCH).await.unwrap().is_some(), "the third is still in the queue");
     consumer.ack(second.tag, true).await.unwrap();
-    assert_eq!(user(&next(&mut consumer).await, sale), "user 3");
+    assert_eq!(user(&next(&mut consumer).await, sale), "dan");
     assert!(first.tag < second.tag);
     tidy(drain).await;
 }
@@ -89,9 +83,10 @@ async fn an_abandoned_wait_loses_no_delivery() {
     let (sale, drain) = sale_with_queue().await;
     let consumers = Consumers::connect(&config()).await.unwrap();
     let mut consumer = consumers.consume(sale, EPOCH).await.unwrap().unwrap();
+    let publisher = connected(&config()).await;
     let mut users = Vec::new();
     for number in 0..20 {
-        drain.publish(&batch(sale, &number.to_string())).await.unwrap();
+        publisher.publish(&batch(sale, &number.to_string())).await.unwrap();
         // Sometimes the timer wins and sometimes the delivery.
         if let Ok(delivery) = tokio::time::timeout(Duration::from_micros(300), consumer.next()).await {
             let delivery = delivery.unwrap().unwrap();
@@ -124,7 +119,7 @@ async fn a_consumer_ends_with_its_queue_and_stays_ended() {
 #[tokio::test]
 async fn a_closed_connection_cannot_acknowledge() {
     let (sale, drain) = sale_with_queue().await;
-    drain.publish(&batch(sale, "ann")).await.unwrap();
+    publish_all(sale, &["ann"]).await;
     let consumers = Consumers::connect(&config()).await.unwrap();
     let mut consumer = consumers.consume(sale, EPOCH).await.unwrap().unwrap();
     let delivery = next(&mut consumer).await;

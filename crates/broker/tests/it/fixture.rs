@@ -31,6 +31,7 @@ pub(crate) fn config_for(url: &str) -> Config {
         confirm_timeout_ms: 10_000,
         max_unconfirmed: 8,
         delivery_limit: 1_000_000,
+        queue_settle_ms: 0,
         prefetch: 10,
     }
 }
@@ -72,6 +73,15 @@ pub(crate) async fn connected(config: &Config) -> Publisher {
     let publisher = Publisher::start(config);
     eventually("the publisher is connected", async || publisher.status() == Status::Connected).await;
     publisher
+}
+
+/// Puts a batch of one reservation per user into the queue of [`EPOCH`], in this order.
+pub(crate) async fn publish_all(sale: SaleId, users: &[&str]) {
+    let publisher = connected(&config()).await;
+    for user in users {
+        publisher.publish(&batch(sale, user)).await.unwrap();
+    }
+    publisher.close().await;
 }
 
 /// Waits, bounded, until `condition` holds.

@@ -2,7 +2,7 @@
 
 use broker::{Consumers, Depth, Monitor};
 
-use crate::fixture::{EPOCH, batch, config, config_for, eventually, new_sale, sale_with_queue, tidy};
+use crate::fixture::{EPOCH, config, config_for, eventually, new_sale, publish_all, sale_with_queue, tidy};
 use crate::proxy::{Proxy, Wire};
 
 #[tokio::test]
@@ -11,9 +11,7 @@ async fn the_depth_counts_what_waits_and_who_consumes() {
     let monitor = Monitor::connect(&config()).await.unwrap();
     assert_eq!(monitor.depth(new_sale(), EPOCH).await.unwrap(), None);
     assert_eq!(monitor.depth(sale, EPOCH).await.unwrap(), Some(Depth { ready: 0, consumers: 0 }));
-    for name in ["ann", "bob", "cid"] {
-        drain.publish(&batch(sale, name)).await.unwrap();
-    }
+    publish_all(sale, &["ann", "bob", "cid"]).await;
     let is = async |ready, consumers| monitor.depth(sale, EPOCH).await.unwrap() == Some(Depth { ready, consumers });
     eventually("three wait", async || is(3, 0).await).await;
     let consumers = Consumers::connect(&config()).await.unwrap();
