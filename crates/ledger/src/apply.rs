@@ -1,6 +1,7 @@
 //! The persist step: reservations become orders.
 
 use domain::{Applied, Reservation, ReservationBatch, ReservationId};
+use sqlx::error::DatabaseError;
 use uuid::Uuid;
 
 use crate::error::UNKNOWN_SALE;
@@ -60,7 +61,7 @@ impl Ledger {
         }
         let ids: Vec<Uuid> = part.iter().map(|reservation| reservation.id.0).collect();
         let users: Vec<&str> = part.iter().map(|reservation| reservation.user_id.as_str()).collect();
-        let quantities: Vec<i32> = part.iter().map(|reservation| units(reservation)).collect();
+        let quantities: Vec<i32> = part.iter().map(units).collect();
         let reserved_at_ms: Vec<i64> = part.iter().map(|reservation| reservation.reserved_at).collect();
         let answer: Result<Vec<String>, sqlx::Error> =
             sqlx::query_scalar("SELECT apply_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
@@ -77,7 +78,7 @@ impl Ledger {
                 .fetch_one(&self.pool)
                 .await;
         let names = answer.map_err(|error| {
-            let code = error.as_database_error().and_then(|refusal| refusal.code());
+            let code = error.as_database_error().and_then(DatabaseError::code);
             if code.as_deref() == Some(UNKNOWN_SALE) { Error::NotFound(batch.sale_id) } else { error.into() }
         })?;
         part.iter().zip(&names).map(|(reservation, name)| Ok((reservation.id, applied(name)?))).collect()

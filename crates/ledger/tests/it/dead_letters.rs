@@ -135,6 +135,31 @@ async fn a_letter_whose_reservation_became_an_order_after_all_holds_nothing_back
 }
 
 #[tokio::test]
+async fn a_letter_about_an_order_takes_no_units_off_a_second_time() {
+    let fixture = Fixture::with_stock(10).await;
+    let ann = units("ann", 3);
+    fixture.apply(1, std::slice::from_ref(&ann)).await;
+    fixture.rebuild().await;
+    fixture.ledger.bury(&letter(&fixture, 1, &ann)).await.unwrap();
+    assert_eq!(fixture.adjustments().await, []);
+    assert_eq!(fixture.books().await.dead_letter_units, 0);
+    fixture.close().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_was_decided_about_holds_nothing_back() {
+    let fixture = Fixture::with_stock(10).await;
+    fixture.ledger.bury(&letter(&fixture, 1, &units("ann", 3))).await.unwrap();
+    sqlx::raw_sql("UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
+        .execute(&mut fixture.connect().await)
+        .await
+        .unwrap();
+    let books = fixture.books().await;
+    assert_eq!((books.dead_letter_units, books.dead_letter_buyers), (0, 0));
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn a_letter_from_before_a_reset_holds_nothing_back() {
     let fixture = Fixture::with_stock(10).await;
     let (epoch, token) = fixture.drain().await;

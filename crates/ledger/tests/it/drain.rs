@@ -1,11 +1,21 @@
 //! A reconciler's steps, each of them guarded.
 
-use domain::{Epoch, ReservationId, SaleState, UserId};
+use domain::{Epoch, Reservation, ReservationId, SaleState, UserId};
 use ledger::{DeadLetter, Settled};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, installation, one, units};
+
+fn letter(fixture: &Fixture, reservation: Reservation) -> DeadLetter {
+    DeadLetter {
+        sale_id: Some(fixture.sale),
+        epoch: Some(Epoch(1)),
+        reservation: Some(reservation),
+        reason: "test".to_owned(),
+        body: Vec::new(),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_five_reconcilers_at_once_one_gets_the_sale() {
@@ -44,14 +54,7 @@ async fn a_step_with_another_epoch_or_token_changes_nothing() {
 async fn settling_counts_everything_in_and_leaves_no_adjustment() {
     let fixture = Fixture::with_stock(10).await;
     fixture.apply(1, &[units("ann", 2), one("bob"), one("ann")]).await;
-    let letter = DeadLetter {
-        sale_id: Some(fixture.sale),
-        epoch: Some(Epoch(1)),
-        reservation: Some(units("cid", 3)),
-        reason: "test".to_owned(),
-        body: Vec::new(),
-    };
-    fixture.ledger.bury(&letter).await.unwrap();
+    fixture.ledger.bury(&letter(&fixture, units("cid", 3))).await.unwrap();
     assert_eq!(fixture.adjustments().await.len(), 1);
 
     let (epoch, token) = fixture.drain().await;
@@ -86,16 +89,9 @@ async fn the_pages_of_buyers_list_everyone_once() {
     let fixture = Fixture::with_stock(4).await;
     let ordered: Vec<_> = (0..6).map(|n| one(&format!("user-{n}"))).collect();
     fixture.apply(1, &ordered).await;
-    let bury = |reservation| DeadLetter {
-        sale_id: Some(fixture.sale),
-        epoch: Some(Epoch(1)),
-        reservation: Some(reservation),
-        reason: "test".to_owned(),
-        body: Vec::new(),
-    };
     // One who has an order as well, and one with two letters.
     for user in ["user-0", "zoe", "zoe"] {
-        fixture.ledger.bury(&bury(one(user))).await.unwrap();
+        fixture.ledger.bury(&letter(&fixture, one(user))).await.unwrap();
     }
     let mut buyers: Vec<(UserId, ReservationId)> = Vec::new();
     loop {
@@ -142,11 +138,15 @@ async fn opening_records_the_installation_and_the_report() {
 async fn a_reset_forgets_what_was_sold_and_says_who_wanted_it() {
     let fixture = Fixture::with_stock(10).await;
     fixture.apply(1, &[units("ann", 2), one("ann"), one("bob")]).await;
+    fixture.ledger.bury(&letter(&fixture, one("cid"))).await.unwrap();
     let (epoch, token) = fixture.drain().await;
     let settled = fixture.ledger.reset(fixture.sale, epoch, token, "operator").await.unwrap();
     assert_eq!(settled, Some(Settled { stock: 10, buyers: 0 }));
     let books = fixture.books().await;
     assert_eq!((books.orders, books.sale.sold, books.pending), (0, 0, Vec::new()));
+    let letters: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM dead_letters").fetch_one(&mut fixture.connect().await).await.unwrap();
+    assert_eq!(letters, 0);
     let audit: Vec<(String, Option<String>)> =
         sqlx::query_as("SELECT event, actor FROM audit").fetch_all(&mut fixture.connect().await).await.unwrap();
     assert_eq!(audit, [("RESET".to_owned(), Some("operator".to_owned()))]);
