@@ -1,0 +1,291 @@
+//! A whole system of a test's own: a database, keys and queues under a random sale, and processes.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::DateTime;
+use domain::{Quantity, SaleId, Terms, UserId};
+use ledger::{Ledger, NewSale, Sale};
+use servers::{Redis, Running, Server, free_port};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::client::{ADMIN_TOKEN, Answer, Client};
+use crate::database::Database;
+use crate::process::Process;
+use crate::wait::until;
+
+/// Longest that the books may take to settle after a fault.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// Longest that a process or a server may take to be ready, on a machine that is busy.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The password of a test's own Redis.
+pub const REDIS_PASSWORD: &str = "the-redis-password-of-the-tests";
+
+/// A test's own system. Processes are started one by one and die with their handles.
+pub struct Stack {
+    /// The test's own database.
+    pub database: Database,
+    /// The same database, for a look into it.
+    pub ledger: Ledger,
+    redis: RedisServer,
+    amqp_url: String,
+    dir: TempDir,
+}
+
+/// Redis, shared by the tests or this test's own to kill.
+enum RedisServer {
+    Shared(String),
+    Own { server: Box<Redis>, running: Option<Running> },
+}
+
+/// An API process and a client of it.
+pub struct Api {
+    /// The process.
+    pub process: Process,
+    /// A client.
+    pub client: Client,
+}
+
+/// A sale of `stock` units, one to a buyer and paid for at once, that started a minute ago and has an hour to go. To be
+/// changed as a test likes.
+#[must_use]
+pub fn new_sale(stock: u32) -> NewSale {
+    let now_ms = i64::try_from(boot::clock::now_ms()).expect("a clock within reason");
+    let at = |ms| DateTime::from_timestamp_millis(ms).expect("a time within reason");
+    NewSale {
+        id: SaleId(Uuid::new_v4()),
+        name: "A sale of a test".to_owned(),
+        total_stock: stock,
+        terms: Terms { unit_price_minor: 1_999, currency: "EUR".parse().expect("a currency"), hold_seconds: 0 },
+        per_user_limit: Quantity::ONE,
+        starts_at: at(now_ms - 60_000),
+        ends_at: at(now_ms + 3_600_000),
+        created_by: "a test".to_owned(),
+    }
+}
+
+impl Stack {
+    /// A system over the servers that all tests share.
+    pub async fn new() -> Self {
+        Self::over(RedisServer::Shared(variable("FLASHSALE_TEST_REDIS_URL")), tempdir()).await
+    }
+
+    /// A system with a Redis of its own, which may be killed and wiped.
+    pub async fn with_own_redis() -> Self {
+        let dir = tempdir();
+        let server = Redis::new(dir.path().join("redis"), free_port().expect("a free port"), REDIS_PASSWORD);
+        let mut own = RedisServer::Own { server: Box::new(server), running: None };
+        own.start();
+        Self::over(own, dir).await
+    }
+
+    async fn over(redis: RedisServer, dir: TempDir) -> Self {
+        let database = Database::create().await;
+        let variables = [("FLASHSALE__POSTGRES__URL".to_owned(), database.url.clone())];
+        let settings = boot::Settings::from_variables(variables.into()).expect("valid settings");
+        let ledger = Ledger::new(&settings.postgres).expect("a valid URL");
+        Self { database, ledger, redis, amqp_url: variable("FLASHSALE_TEST_AMQP_URL"), dir }
+    }
+
+    /// Creates an active sale of `stock` units, one to a buyer. It opens with the next reconcile.
+    pub async fn create_sale(&self, stock: u32) -> SaleId {
+        self.create(&new_sale(stock)).await
+    }
+
+    /// Creates a sale. It opens with the next reconcile.
+    pub async fn create(&self, sale: &NewSale) -> SaleId {
+        self.ledger.create_sale(sale).await.expect("the sale is written");
+        sale.id
+    }
+
+    /// Runs `flashsale-reconcile` to its end.
+    pub async fn reconcile(&self) {
+        let mut process = self.start("flashsale-reconcile", &[]);
+        let status = process.ended().await;
+        assert!(status.success(), "flashsale-reconcile ended with {status}:\n{}", process.log());
+    }
+
+    /// Starts an API and waits until it is ready.
+    pub async fn api(&self) -> Api {
+        self.api_with(&[]).await
+    }
+
+    /// [`Stack::api`] with other settings than this system's.
+    pub async fn api_with(&self, changes: &[(&str, &str)]) -> Api {
+        let api = self.listening_api(changes).await;
+        let ready = async || (api.client.get("/readyz").await.status == 200).then_some(());
+        until("the API is ready", READY_WITHIN, ready).await;
+        api
+    }
+
+    /// [`Stack::api_with`], not waiting until it is ready: its servers may be away.
+    pub async fn listening_api(&self, changes: &[(&str, &str)]) -> Api {
+        let process = self.start_with("flashsale-api", &[], changes);
+        let line: serde_json::Value = serde_json::from_str(&process.wait_for_log("listening").await).expect("JSON");
+        let client = Client::new(&format!("http://{}", line["address"].as_str().expect("an address")));
+        Api { process, client }
+    }
+
+    /// Starts a persister.
+    #[must_use]
+    pub fn persister(&self) -> Process {
+        self.start("flashsale-persister", &[])
+    }
+
+    /// Starts a keeper.
+    #[must_use]
+    pub fn keeper(&self) -> Process {
+        self.start("flashsale-keeper", &[])
+    }
+
+    /// Starts any of our binaries with this system's settings.
+    #[must_use]
+    pub fn start(&self, name: &str, arguments: &[&str]) -> Process {
+        self.start_with(name, arguments, &[])
+    }
+
+    /// [`Stack::start`] with other settings than this system's.
+    #[must_use]
+    pub fn start_with(&self, name: &str, arguments: &[&str], changes: &[(&str, &str)]) -> Process {
+        let mut variables = self.variables();
+        // The last one of a name wins.
+        variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Process::start(name, arguments, &variables, self.dir.path())
+    }
+
+    /// This system's settings.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        [
+            ("FLASHSALE__POSTGRES__URL", self.database.url.as_str()),
+            ("FLASHSALE__REDIS__URL", &self.redis.url()),
+            ("FLASHSALE__RABBITMQ__URL", &self.amqp_url),
+            ("FLASHSALE__API__PORT", "0"),
+            ("FLASHSALE__API__ADMIN_TOKEN", ADMIN_TOKEN),
+            // Nobody cuts this machine's power.
+            ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", "0"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+
+    /// The same, read as a process reads them: for a test that talks to the servers itself.
+    ///
+    /// # Panics
+    /// They are not valid.
+    #[must_use]
+    pub fn settings(&self) -> boot::Settings {
+        boot::Settings::from_variables(self.variables().into_iter().collect()).expect("valid settings")
+    }
+
+    /// The sale as PostgreSQL has it.
+    ///
+    /// # Panics
+    /// PostgreSQL does not answer, or does not know it.
+    pub async fn sale(&self, id: SaleId) -> Sale {
+        self.ledger.sale(id).await.expect("the ledger answers").expect("the sale exists")
+    }
+
+    /// Kills this test's own Redis and starts it again, over its data or over nothing.
+    ///
+    /// # Panics
+    /// This system has no Redis of its own.
+    pub fn restart_redis(&mut self, wiped: bool) {
+        self.kill_redis();
+        let RedisServer::Own { server, .. } = &mut self.redis else { unreachable!("it was killed") };
+        if wiped {
+            std::fs::remove_dir_all(&server.dir).expect("its data can be removed");
+        }
+        self.start_redis();
+    }
+
+    /// Kills this test's own Redis.
+    ///
+    /// # Panics
+    /// This system has no Redis of its own, or it does not run.
+    pub fn kill_redis(&mut self) {
+        let RedisServer::Own { running, .. } = &mut self.redis else { panic!("this Redis belongs to all tests") };
+        running.as_mut().expect("Redis runs").kill().expect("Redis can be killed");
+    }
+
+    /// Starts this test's own Redis again, over the data it has.
+    pub fn start_redis(&mut self) {
+        self.redis.start();
+    }
+
+    /// Waits until the sale's books are settled and balance, and returns the verification.
+    ///
+    /// # Panics
+    /// They do not within a minute.
+    pub async fn settled(&self, client: &Client, sale: SaleId) -> Answer {
+        let settled = async || {
+            let answer = client.verify(sale).await;
+            (answer.body["settled"] == true && answer.body["ok"] == true).then_some(answer)
+        };
+        let last = async || client.verify(sale).await.body;
+        tokio::select! {
+            answer = until("the books are settled", SETTLED_WITHIN, settled) => answer,
+            () = tokio::time::sleep(SETTLED_WITHIN - Duration::from_secs(1)) => panic!("not settled: {:#}", last().await),
+        }
+    }
+
+    /// The buyers who were told SUCCESS and have no order of the id they were told.
+    pub async fn lost(&self, sale: SaleId, promised: &[(String, String)]) -> Vec<String> {
+        let mut lost = HashSet::new();
+        for (user, order) in promised {
+            let user_id: UserId = user.parse().expect("a valid user");
+            let found = self.ledger.order_of(sale, &user_id).await.expect("the ledger answers");
+            if found.is_none_or(|found| found.id.to_string() != *order || !found.status.is_active()) {
+                lost.insert(user.clone());
+            }
+        }
+        lost.into_iter().collect()
+    }
+
+    /// Deletes what the test has left on servers that all tests share. Its processes must have ended.
+    ///
+    /// # Panics
+    /// A server refuses.
+    pub async fn close(self) {
+        let settings = self.settings();
+        let inventory = inventory::Inventory::new(&settings.redis).expect("a valid URL");
+        for sale in self.ledger.sales().await.expect("the ledger answers") {
+            let drain = broker::Drain::lock(&settings.rabbitmq, sale.id).await.expect("RabbitMQ answers");
+            let drain = drain.expect("nobody else works on the sale");
+            drain.delete(sale.epoch).await.expect("its queue can be deleted");
+            drain.release().await;
+            if matches!(self.redis, RedisServer::Shared(_)) {
+                inventory.remove(sale.id, sale.epoch).await.expect("its keys can be deleted");
+            }
+        }
+        self.ledger.close().await;
+        self.database.drop_now().await;
+    }
+}
+
+impl RedisServer {
+    fn url(&self) -> String {
+        match self {
+            Self::Shared(url) => url.clone(),
+            Self::Own { running, .. } => running.as_ref().expect("Redis runs").url().to_owned(),
+        }
+    }
+
+    fn start(&mut self) {
+        if let Self::Own { server, running } = self {
+            let mut started = server.start().expect("Redis starts");
+            started.wait_ready(READY_WITHIN).expect("Redis is ready");
+            *running = Some(started);
+        }
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run cargo xtask test"))
+}
+
+fn tempdir() -> TempDir {
+    tempfile::tempdir().expect("a folder of the test's own")
+}
