@@ -40,7 +40,8 @@ pub(crate) async fn exchange(
         method = %response.request().method(),
         path = response.request().path(),
         status = response.status().as_u16(),
-        took_us = started.elapsed().as_micros(),
+        // Not a u128, which JSON logs would show as a text.
+        took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         request_id = id.to_str().unwrap_or_default(),
         traceparent = response.request().headers().get("traceparent").and_then(|value| value.to_str().ok()),
         "answered"

@@ -31,9 +31,8 @@ struct Seen {
 
 #[derive(Default)]
 struct Refreshing {
-    last: Option<Instant>,
-    /// Failures are told once, not at every try.
-    failing: bool,
+    /// When the last reading began, and how it ended.
+    last: Option<(Instant, Result<(), Arc<ledger::Error>>)>,
 }
 
 /// One sale as seen by this process.
@@ -95,24 +94,28 @@ impl View {
         self.wanted.notify_one();
     }
 
-    /// Refreshes, unless that was done after `asked`. However many ask at once, one of them reads.
+    /// Refreshes, unless that was tried after `asked`. However many ask at once, one of them reads, and all share what
+    /// came of it: while PostgreSQL is away nobody waits behind the others' timeouts.
     ///
     /// # Errors
     /// PostgreSQL cannot be read; the last view stays.
-    pub(crate) async fn refresh_after(&self, asked: Instant) -> Result<(), ledger::Error> {
+    pub(crate) async fn refresh_after(&self, asked: Instant) -> Result<(), Arc<ledger::Error>> {
         let mut refreshing = self.refreshing.lock().await;
-        if refreshing.last.is_some_and(|last| last >= asked) {
-            return Ok(());
+        if let Some((began, outcome)) = &refreshing.last
+            && *began >= asked
+        {
+            return outcome.clone();
         }
-        let started = Instant::now();
-        let result = self.read().await;
-        match &result {
-            Ok(()) => refreshing.last = Some(started),
-            Err(error) if !refreshing.failing => tracing::warn!(%error, "the sales cannot be read, showing the last"),
-            Err(_) => {}
+        let began = Instant::now();
+        let outcome = self.read().await.map_err(Arc::new);
+        let is_news = !matches!(refreshing.last, Some((_, Err(_))));
+        if let Err(error) = &outcome
+            && is_news
+        {
+            tracing::warn!(%error, "the sales cannot be read, showing the last");
         }
-        refreshing.failing = result.is_err();
-        result
+        refreshing.last = Some((began, outcome.clone()));
+        outcome
     }
 
     /// Refreshes every `pause`, and at once where someone asks, for as long as the process runs.

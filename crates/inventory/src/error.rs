@@ -8,7 +8,7 @@ use crate::MAX_BATCH;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL is none of Redis.
-    #[error("the Redis URL cannot be used: {0}")]
+    #[error("redis.url is not a Redis URL: {0}")]
     Url(#[source] RedisError),
     /// No answer, or a refusal by the server itself (`LOADING`, `READONLY`, `MISCONF`, `OOM`, ...). Whether a write
     /// took place is not known.
