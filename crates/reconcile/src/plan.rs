@@ -14,7 +14,7 @@ pub enum Plan {
     Nothing,
     /// Raise the epoch, drain, and install a new gate.
     Rebuild(Reason),
-    /// The window has passed and every reservation is persisted: the sale is over.
+    /// The window has passed and nothing is on its way any more: the sale is over.
     End,
 }
 
@@ -57,8 +57,16 @@ impl fmt::Display for Reason {
 pub struct Seen {
     /// What Redis holds.
     pub probe: Probe,
-    /// Whether RabbitMQ has the epoch's queue.
-    pub has_queue: bool,
+    /// Messages that wait in the epoch's queue; `None` where RabbitMQ has no such queue.
+    pub queued: Option<u32>,
+}
+
+impl Seen {
+    /// At least how many reservations are on their way to PostgreSQL. Where Redis has lost the outbox, the messages
+    /// still tell.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.probe.outbox_len.max(self.queued.unwrap_or(0).into())
+    }
 }
 
 /// What `sale` needs, given what the other two stores hold of it; `None` where it was never installed.
@@ -70,7 +78,7 @@ pub fn plan(sale: &Sale, seen: Option<&Seen>) -> Plan {
         SaleState::Draining => return Plan::Rebuild(Reason::Unfinished),
         SaleState::Open => {}
     }
-    let (Some(installation), Some(Seen { probe, has_queue })) = (&sale.installation, seen) else {
+    let (Some(installation), Some(Seen { probe, queued })) = (&sale.installation, seen) else {
         return Plan::Rebuild(Reason::GateLost);
     };
     if probe.gate.as_ref().is_none_or(|gate| gate.epoch != sale.epoch || !gate.open) {
@@ -79,9 +87,9 @@ pub fn plan(sale: &Sale, seen: Option<&Seen>) -> Plan {
         Plan::Rebuild(Reason::ScriptsLost)
     } else if probe.server != installation.server {
         Plan::Rebuild(Reason::OtherServer)
-    } else if sale.window.has_passed(probe.now_ms) && probe.outbox_len == 0 {
+    } else if sale.window.has_passed(probe.now_ms) && probe.outbox_len == 0 && queued.unwrap_or(0) == 0 {
         Plan::End
-    } else if !has_queue {
+    } else if queued.is_none() {
         Plan::Rebuild(Reason::QueueLost)
     } else {
         Plan::Nothing

@@ -67,6 +67,9 @@ impl<'a> Rebuild<'a> {
     /// Does the rest: fence, drain, install, open.
     pub(crate) async fn run(self, seeding: Seeding<'_>) -> Result<Report, Error> {
         let stock_before = self.close_old_gate().await;
+        // Early, so that it settles while the old one is drained.
+        self.drain.declare(self.epoch).await?;
+        let declared = Instant::now();
         let mut report = Report {
             reason: self.reason,
             from_epoch: self.sale.epoch,
@@ -80,21 +83,21 @@ impl<'a> Rebuild<'a> {
         };
         let settled = match seeding {
             Seeding::Recover => {
-                for dead in self.dead_epochs() {
-                    report.drained += self.drain_queue(dead).await?;
-                    report.recovered += self.persist_outbox(dead).await?;
+                if let Some(dead) = self.last_opened() {
+                    report.drained = self.drain_queue(dead).await?;
+                    report.recovered = self.persist_outbox(dead).await?;
                 }
                 self.stores.ledger.settle_stock(self.sale.id, self.epoch, self.token).await?
             }
             Seeding::Reset { actor } => {
-                for dead in self.dead_epochs() {
+                if let Some(dead) = self.last_opened() {
                     self.drain.unbind(dead).await?;
                 }
                 self.stores.ledger.reset(self.sale.id, self.epoch, self.token, actor).await?
             }
         };
         let settled = settled.ok_or(Error::TakenOver)?;
-        let installation = self.install(&settled).await?;
+        let installation = self.install(&settled, declared).await?;
         report.stock = settled.stock;
         report.buyers = settled.buyers;
         report.took_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -107,6 +110,12 @@ impl<'a> Rebuild<'a> {
     /// Epochs whose queue or keys may still exist. More than one where earlier reconcilers crashed.
     fn dead_epochs(&self) -> impl Iterator<Item = Epoch> + use<> {
         (self.sale.drained_through.0 + 1..self.epoch.0).map(Epoch)
+    }
+
+    /// The one dead epoch that ever decided anything: those after it belong to reconcilers that crashed before they
+    /// could open.
+    fn last_opened(&self) -> Option<Epoch> {
+        self.sale.installation.is_some().then(|| self.sale.drained_through.next())
     }
 
     fn sale_id(&self) -> SaleId {
@@ -146,16 +155,21 @@ impl<'a> Rebuild<'a> {
     async fn drain_queue(&self, dead: Epoch) -> Result<u64, Error> {
         // From here on a late publish is returned, so it is never promised.
         self.drain.unbind(dead).await?;
-        if !self.wait_for_empty_hands(dead).await? {
-            return Ok(0);
-        }
         let mut drained = 0;
-        loop {
+        while self.wait_for_empty_hands(dead).await? {
             drained += self.drain_until_empty(dead).await?;
             tokio::time::sleep(EMPTY_TWICE_APART).await;
-            let Some(late) = self.drain.get(dead).await? else { return Ok(drained) };
-            drained += self.persist_delivery(dead, late).await?;
+            // A persister that had just read the sale as open may have come since. Both numbers in one answer, so that
+            // no message can hide in hands that come or go between two questions.
+            let depth = self.stores.monitor.depth(self.sale_id(), dead).await?;
+            let deserted = depth.is_none_or(|depth| (depth.ready, depth.consumers) == (0, 0));
+            match self.drain.get(dead).await? {
+                Some(late) => drained += self.persist_delivery(dead, late).await?,
+                None if deserted => break,
+                None => {}
+            }
         }
+        Ok(drained)
     }
 
     async fn drain_until_empty(&self, dead: Epoch) -> Result<u64, Error> {
@@ -210,8 +224,8 @@ impl<'a> Rebuild<'a> {
         Ok(applied.iter().filter(|(_, outcome)| *outcome == Applied::Inserted).count() as u64)
     }
 
-    /// Writes the new epoch's gate, closed, its buyers and its queue.
-    async fn install(&self, settled: &Settled) -> Result<Installation, Error> {
+    /// Writes the new epoch's gate and its buyers, and opens it once its queue can be relied on.
+    async fn install(&self, settled: &Settled, declared: Instant) -> Result<Installation, Error> {
         let gate = NewGate { stock: settled.stock, window: self.sale.window, terms: self.sale.terms };
         let nonce = Uuid::new_v4().simple().to_string();
         let installation = self.stores.inventory.install(self.sale_id(), self.epoch, &nonce, &gate).await?;
@@ -222,7 +236,12 @@ impl<'a> Rebuild<'a> {
             after = Some(*last);
             self.stores.inventory.load_buyers(self.sale_id(), self.epoch, &page).await?;
         }
-        self.drain.declare(self.epoch).await?;
+        let settles = declared + Duration::from_millis(self.stores.broker.queue_settle_ms);
+        tokio::time::sleep_until(settles.into()).await;
+        // A broker that died meanwhile took the lock with it: then this fails, and nothing is opened.
+        if self.drain.consumers(self.epoch).await?.is_none() {
+            return Err(Error::QueueVanished);
+        }
         self.stores.inventory.open(self.sale_id(), self.epoch, &installation.scripts, settled.buyers).await?;
         Ok(installation)
     }

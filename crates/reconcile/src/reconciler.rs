@@ -55,6 +55,9 @@ pub enum Error {
         /// How long they were waited for.
         waited_seconds: u64,
     },
+    /// The new queue was deleted before the gate could be opened.
+    #[error("the new queue is gone before the gate was opened")]
+    QueueVanished,
     /// Another reconciler took the sale over.
     #[error("another reconciler took over")]
     TakenOver,
@@ -62,7 +65,7 @@ pub enum Error {
     #[error("there is no sale {0}")]
     UnknownSale(SaleId),
     /// The sale has reservations on their way and the reset was not forced.
-    #[error("{0} reservations are on their way to PostgreSQL")]
+    #[error("at least {0} reservations are on their way to PostgreSQL")]
     InFlight(u64),
 }
 
@@ -103,9 +106,15 @@ impl Reconciler {
     /// The sale is unknown, has reservations in flight and `force` is not set, or a store failed.
     pub async fn reset(&self, id: SaleId, actor: &str, force: bool) -> Result<Outcome, Error> {
         let sale = self.ledger.sale(id).await?.ok_or(Error::UnknownSale(id))?;
-        let in_flight = self.look(&sale).await?.map_or(0, |seen| seen.probe.outbox_len);
-        if in_flight > 0 && !force {
-            return Err(Error::InFlight(in_flight));
+        if !force {
+            // What is on its way while a sale is draining, nobody can tell.
+            if sale.state == SaleState::Draining {
+                return Ok(Outcome::Busy);
+            }
+            let in_flight = self.look(&sale).await?.map_or(0, |seen| seen.in_flight());
+            if in_flight > 0 {
+                return Err(Error::InFlight(in_flight));
+            }
         }
         self.rebuild(&sale, Reason::Reset, Seeding::Reset { actor }).await
     }
@@ -114,8 +123,8 @@ impl Reconciler {
     async fn look(&self, sale: &Sale) -> Result<Option<Seen>, Error> {
         let Some(installation) = &sale.installation else { return Ok(None) };
         let probe = self.inventory.probe(sale.id, sale.epoch, installation).await?;
-        let has_queue = self.monitor.depth(sale.id, sale.epoch).await?.is_some();
-        Ok(Some(Seen { probe, has_queue }))
+        let queued = self.monitor.depth(sale.id, sale.epoch).await?.map(|depth| depth.ready);
+        Ok(Some(Seen { probe, queued }))
     }
 
     async fn rebuild(&self, sale: &Sale, reason: Reason, seeding: Seeding<'_>) -> Result<Outcome, Error> {

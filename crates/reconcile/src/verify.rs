@@ -157,13 +157,15 @@ fn judge(
             i64::try_from(buyers).unwrap_or(i64::MAX),
         ));
     }
+    // What comes back after the end has no gate to go to.
+    let adjusted_all = ledger.pending.is_empty() || sale.state == SaleState::Ended;
     let outbox_empty = snapshot.is_none_or(|snapshot| snapshot.outbox.is_empty());
     Verification {
         sale_id: sale.id,
         epoch: sale.epoch,
         state: sale.state,
         ok: invariants.iter().all(|invariant| invariant.ok),
-        settled: outbox_empty && queued_messages == 0 && ledger.pending.is_empty(),
+        settled: outbox_empty && queued_messages == 0 && adjusted_all,
         books,
         queued_messages,
         invariants,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -17,6 +17,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Entries looked at in one sweep; the next tick goes on.
 const SWEEP_PAGE: usize = 2_000;
+/// Pauses after failures: short enough that a sale is back within seconds of its servers.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Looks after sales.
 pub struct Keeper {
@@ -37,8 +40,15 @@ struct Tender {
     monitor: Monitor,
     settings: boot::Keeper,
     republished: Mutex<HashMap<SaleId, Instant>>,
-    /// Failures are told once, not once a second.
-    failing: Mutex<HashMap<SaleId, String>>,
+    failing: Mutex<HashMap<SaleId, Failure>>,
+}
+
+/// What went wrong with a sale. It is told once and not once a tick, and tried again after longer and longer pauses: a
+/// rebuild that cannot succeed must not raise the epoch each second.
+struct Failure {
+    error: String,
+    pause: Duration,
+    again_at: Instant,
 }
 
 impl Keeper {
@@ -110,21 +120,31 @@ impl Keeper {
 
 impl Tender {
     async fn tend_and_tell(&self, sale: &Sale) {
-        let result = self.tend(sale).await.map_err(|error| format!("{error:#}"));
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
+        if self.failing().get(&sale.id).is_some_and(|failure| Instant::now() < failure.again_at) {
+            return;
+        }
+        match self.tend(sale).await {
             Ok(()) => {
-                if failing.remove(&sale.id).is_some() {
+                if self.failing().remove(&sale.id).is_some() {
                     tracing::info!(sale = %sale.id, "looked after again");
                 }
             }
-            Err(error) => {
-                if failing.get(&sale.id) != Some(&error) {
-                    tracing::warn!(sale = %sale.id, error, "could not be looked after, trying on each tick");
-                    failing.insert(sale.id, error);
-                }
-            }
+            Err(error) => self.failed(sale, format!("{error:#}")),
         }
+    }
+
+    fn failed(&self, sale: &Sale, error: String) {
+        let mut failing = self.failing();
+        let last = failing.get(&sale.id);
+        if last.is_none_or(|last| last.error != error) {
+            tracing::warn!(sale = %sale.id, error, "could not be looked after, trying again");
+        }
+        let pause = last.map_or(FIRST_PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
+        failing.insert(sale.id, Failure { error, pause, again_at: Instant::now() + pause });
+    }
+
+    fn failing(&self) -> MutexGuard<'_, HashMap<SaleId, Failure>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One round for one sale: is the gate what it was, are units to come back, is a reservation left behind.
