@@ -13,12 +13,25 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("flashsale-broker", &["flashsale-domain"]),
     ("flashsale-ledger", &["flashsale-domain"]),
     ("flashsale-boot", STORES),
-    ("flashsale-reconcile", &["flashsale-domain", "flashsale-boot", "flashsale-inventory", "flashsale-broker", "flashsale-ledger"]),
+    (
+        "flashsale-reconcile",
+        &["flashsale-domain", "flashsale-boot", "flashsale-inventory", "flashsale-broker", "flashsale-ledger"],
+    ),
     ("flashsale-api", PROCESS),
     ("flashsale-worker", PROCESS),
     ("flashsale-servers", &[]),
     ("xtask", &["flashsale-servers"]),
-    ("flashsale-testkit", &["flashsale-domain", "flashsale-boot", "flashsale-inventory", "flashsale-broker", "flashsale-ledger", "flashsale-servers"]),
+    (
+        "flashsale-testkit",
+        &[
+            "flashsale-domain",
+            "flashsale-boot",
+            "flashsale-inventory",
+            "flashsale-broker",
+            "flashsale-ledger",
+            "flashsale-servers",
+        ],
+    ),
 ];
 const STORES: &[&str] = &["flashsale-inventory", "flashsale-broker", "flashsale-ledger"];
 const PROCESS: &[&str] = &[
@@ -52,8 +65,18 @@ const LICENCES: &[&str] = &[
     "Zlib",
 ];
 
-const TOP_LEVEL: &[&str] =
-    &["Cargo.toml", "Cargo.lock", "LICENSE-MIT", "README.md", "crates", "docker-compose.yml", "docs", "k6", "lua", "migrations"];
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "LICENSE-MIT",
+    "README.md",
+    "crates",
+    "docker-compose.yml",
+    "docs",
+    "k6",
+    "lua",
+    "migrations",
+];
 
 const LONGEST_FUNCTION: usize = 70;
 const LONGEST_FILE: usize = 450;
@@ -64,7 +87,11 @@ fn root() -> PathBuf {
 }
 
 fn metadata() -> Metadata {
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).other_options(["--offline".into(), "--locked".into()]).exec().unwrap()
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(["--offline".into(), "--locked".into()])
+        .exec()
+        .unwrap()
 }
 
 /// Every file of ours with this ending.
@@ -112,9 +139,9 @@ fn each_outside_service_has_one_crate_that_speaks_to_it() {
 fn every_dependency_has_a_licence_that_we_accept() {
     for package in metadata().packages {
         let licence = package.license.clone().unwrap_or_default().replace('/', " OR ");
-        let accepted = licence.split(" OR ").any(|choice| {
-            choice.split(" AND ").all(|part| LICENCES.contains(&part.trim_matches(['(', ')', ' '])))
-        });
+        let accepted = licence
+            .split(" OR ")
+            .any(|choice| choice.split(" AND ").all(|part| LICENCES.contains(&part.trim_matches(['(', ')', ' ']))));
         assert!(accepted, "{} {} is under {licence:?}", package.name, package.version);
     }
 }
@@ -167,7 +194,11 @@ fn no_room_is_named_after_nothing() {
     for path in sources(&root().join("crates"), "rs") {
         let inside = path.strip_prefix(root()).unwrap();
         for part in inside.with_extension("").iter().filter_map(|part| part.to_str()) {
-            assert!(!["common", "utils", "util", "shared", "helpers", "misc", "mod"].contains(&part), "{}", inside.display());
+            assert!(
+                !["common", "utils", "util", "shared", "helpers", "misc", "mod"].contains(&part),
+                "{}",
+                inside.display()
+            );
         }
     }
 }
@@ -176,7 +207,8 @@ fn no_room_is_named_after_nothing() {
 fn tests_wait_for_conditions_and_skip_nothing() {
     // Put together here so that this file does not find itself.
     let banned = ["#[ign", "thread::sle", "todo", "unimplem"];
-    let banned: Vec<String> = banned.iter().zip(["ore", "ep", "!(", "ented!("]).map(|(a, b)| format!("{a}{b}")).collect();
+    let banned: Vec<String> =
+        banned.iter().zip(["ore", "ep", "!(", "ented!("]).map(|(a, b)| format!("{a}{b}")).collect();
     for path in sources(&root().join("crates"), "rs") {
         let text = fs::read_to_string(&path).unwrap();
         for word in &banned {

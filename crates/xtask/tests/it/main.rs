@@ -4,4 +4,5 @@
 
 mod cli;
 mod home;
+mod house;
 mod stack;
