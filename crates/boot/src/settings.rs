@@ -131,8 +131,20 @@ impl Settings {
             ("keeper.tick_ms", self.keeper.tick_ms),
             ("keeper.republish_seconds", self.keeper.republish_seconds),
         ];
-        match least_one.into_iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => Err(InvalidSettings::field(name, &"must be at least 1")),
+        if let Some((name, _)) = least_one.into_iter().find(|(_, value)| *value == 0) {
+            return Err(InvalidSettings::field(name, &"must be at least 1"));
+        }
+        // The clients find out late, one of them only when it connects. The value is withheld: it holds a password.
+        let schemes = [
+            ("postgres.url", &self.postgres.url, ["postgres://", "postgresql://"].as_slice()),
+            ("redis.url", &self.redis.url, &["redis://"]),
+            ("rabbitmq.url", &self.rabbitmq.url, &["amqp://"]),
+        ];
+        let is_foreign = |url: &SecretString, schemes: &[&str]| {
+            !schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme))
+        };
+        match schemes.into_iter().find(|(_, url, schemes)| is_foreign(url, schemes)) {
+            Some((name, _, schemes)) => Err(InvalidSettings::field(name, &format!("must begin with {}", schemes[0]))),
             None => Ok(()),
         }
     }
@@ -226,9 +238,13 @@ mod tests {
             ("FLASHSALE__LOG__FORMAT", "xml", "log.format"),
             ("FLASHSALE__KEEPER__TICK_MS", "0", "keeper.tick_ms"),
             ("FLASHSALE__RABBITMQ__PREFETCH", "-1", "rabbitmq.prefetch"),
+            ("FLASHSALE__RABBITMQ__URL", "http://planted-secret@h", "rabbitmq.url"),
+            ("FLASHSALE__POSTGRES__URL", "mysql://planted-secret@h", "postgres.url"),
+            ("FLASHSALE__REDIS__URL", "127.0.0.1:6379", "redis.url"),
         ] {
             let problem = load(&[(name, value)]).unwrap_err().to_string();
             assert!(problem.contains(field), "{name}={value}: {problem}");
+            assert!(!problem.contains("planted-secret"), "{problem}");
         }
     }
 
