@@ -129,7 +129,7 @@ impl Tender {
                     tracing::info!(sale = %sale.id, "looked after again");
                 }
             }
-            Err(error) => self.failed(sale, format!("{error:#}")),
+            Err(error) => self.failed(sale, error.to_string()),
         }
     }
 
