@@ -1,0 +1,11 @@
+//! Persisters and keepers as processes, against real servers. Each test has a database and sales of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod adjust;
+mod ended;
+mod fixture;
+mod gate;
+mod persist;
+mod poison;
+mod sweep;
