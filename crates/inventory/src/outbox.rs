@@ -19,8 +19,9 @@ pub struct OutboxEntry {
 }
 
 impl Inventory {
-    /// A page of at most `limit` entries, oldest first, that are at least `min_age_ms` old by Redis's clock. `after`
-    /// is the id of the last entry of the page before. An absent outbox reads as an empty one.
+    /// A page of at most `limit` entries, oldest first, that are at least `min_age_ms` old by Redis's clock; 0 asks for
+    /// all, whatever that clock says (it may have been set back). `after` is the id of the last entry of the page
+    /// before. An absent outbox reads as an empty one.
     ///
     /// # Errors
     /// [`Error::Unreachable`]; [`Error::Protocol`] if an entry is damaged.
@@ -38,7 +39,7 @@ impl Inventory {
         let (time, entries): (Value, Value) = self.connection.pipeline(&ask).await?;
         let newest_ms = unix_ms(&time)? - min_age_ms;
         let mut entries = read_entries(&entries)?;
-        entries.retain(|entry| entry.reservation.reserved_at <= newest_ms);
+        entries.retain(|entry| min_age_ms == 0 || entry.reservation.reserved_at <= newest_ms);
         Ok(entries)
     }
 

@@ -1,4 +1,4 @@
--- Writes a dead letter, once per reservation.
+-- Writes a dead letter, once per reservation and once per letter id.
 -- $1 letter id  $2 sale or NULL  $3 epoch or NULL  $4 reservation id or NULL  $5 user or NULL  $6 quantity or NULL
 -- $7 reason  $8 body
 
@@ -10,7 +10,7 @@ WITH sale AS (
 letter AS (
     INSERT INTO dead_letters (id, sale_id, epoch, reservation_id, user_id, quantity, reason, body)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM (VALUES (1)) AS always LEFT JOIN sale ON true
-    ON CONFLICT (reservation_id) WHERE reservation_id IS NOT NULL DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id
 )
 -- 3. A letter withholds its units. One of an older epoch was not foreseen when the present gate was filled, so its

@@ -39,15 +39,30 @@ impl DeadLetter {
     }
 }
 
+impl DeadLetter {
+    /// Random for a reservation, which has an id of its own. For the rest derived from where it came from and what it
+    /// says, so that a redelivery finds its grave.
+    fn id(&self) -> Uuid {
+        match (&self.reservation, self.sale_id) {
+            (None, Some(sale)) => {
+                let epoch = self.epoch.map_or(0, |epoch| epoch.0);
+                Uuid::new_v5(&sale.0, &[&epoch.to_be_bytes(), self.body.as_slice()].concat())
+            }
+            _ => Uuid::new_v4(),
+        }
+    }
+}
+
 impl Ledger {
-    /// Writes a dead letter. A reservation is buried once, however often this is called for it.
+    /// Writes a dead letter. A reservation, or a body that cannot be read, is buried once, however often this is called
+    /// for it.
     ///
     /// # Errors
     /// PostgreSQL failed.
     pub async fn bury(&self, letter: &DeadLetter) -> Result<(), Error> {
         let reservation = letter.reservation.as_ref();
         sqlx::query(include_str!("bury.sql"))
-            .bind(Uuid::new_v4())
+            .bind(letter.id())
             .bind(letter.sale_id.map(|id| id.0))
             .bind(letter.epoch.map(|epoch| epoch.0))
             .bind(reservation.map(|reservation| reservation.id.0))

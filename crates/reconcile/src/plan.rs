@@ -32,6 +32,8 @@ pub enum Reason {
     ScriptsLost,
     /// RabbitMQ has no queue for the epoch.
     QueueLost,
+    /// RabbitMQ has the queue, but what is published for the epoch does not reach it.
+    Unroutable,
     /// Another server, or another history of the same server, than the one the gate was installed on.
     OtherServer,
     /// An operator asked for it.
@@ -46,6 +48,7 @@ impl fmt::Display for Reason {
             Self::GateLost => "Redis lost the gate",
             Self::ScriptsLost => "Redis lost the scripts",
             Self::QueueLost => "RabbitMQ lost the queue",
+            Self::Unroutable => "RabbitMQ lost the way to the queue",
             Self::OtherServer => "Redis is another server, or has another history, than at install",
             Self::Reset => "an operator asked for a reset",
         })

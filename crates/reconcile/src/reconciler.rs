@@ -99,6 +99,14 @@ impl Reconciler {
         }
     }
 
+    /// Rebuilds a sale whose queue stands but is not reached by what is published.
+    ///
+    /// # Errors
+    /// As [`Reconciler::reconcile`].
+    pub async fn rebuild_unroutable(&self, sale: &Sale) -> Result<Outcome, Error> {
+        self.rebuild(sale, Reason::Unroutable, Seeding::Recover).await
+    }
+
     /// Deletes everything a sale has sold and opens it anew with its whole stock. Messages from before are
     /// acknowledged as stale and never become orders.
     ///

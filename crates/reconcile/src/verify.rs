@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use domain::{Epoch, ReservationId, SaleId, SaleState};
+use domain::{Epoch, Reservation, ReservationId, SaleId, SaleState};
 use inventory::Snapshot;
 use ledger::LedgerBooks;
 use serde::Serialize;
@@ -98,77 +98,105 @@ impl Reconciler {
     }
 }
 
+/// What the three stores said of one sale at one moment.
+struct Reading<'a> {
+    ledger: &'a LedgerBooks,
+    /// `None` where there is no gate of the sale's epoch.
+    gate: Option<&'a Snapshot>,
+    /// Reservations in the outbox that PostgreSQL does not know.
+    in_flight: Vec<&'a Reservation>,
+    queued_messages: u32,
+}
+
 /// Holds what was read against what must be. Pure.
 fn judge(
     ledger: &LedgerBooks,
-    snapshot: Option<&Snapshot>,
+    gate: Option<&Snapshot>,
     known: &HashSet<ReservationId>,
     queued_messages: u32,
 ) -> Verification {
-    let sale = &ledger.sale;
-    let in_flight: Vec<_> = snapshot
-        .iter()
-        .flat_map(|snapshot| &snapshot.outbox)
-        .map(|entry| &entry.reservation)
-        .filter(|reservation| !known.contains(&reservation.id))
-        .collect();
-    let adjusted = |id: i64| snapshot.is_some_and(|snapshot| snapshot.adjusted.contains(&id));
-    let mut books = Books {
-        total: sale.total_stock,
-        sold: ledger.active_units,
-        available: 0,
-        in_flight: in_flight.iter().map(|reservation| i64::from(reservation.quantity.get())).sum(),
-        adjustments: ledger.pending.iter().filter(|row| !adjusted(row.id)).map(|row| i64::from(row.delta)).sum(),
-        dead_letters: ledger.dead_letter_units,
-        sum: 0,
-    };
-    // An ended sale may have no gate any more: what is not sold is simply left over.
-    let has_gate = snapshot.is_some() || sale.state != SaleState::Ended;
-    books.available = match snapshot {
-        Some(snapshot) => snapshot.gate.stock,
-        None if !has_gate => books.total - books.sold - books.adjustments - books.dead_letters,
-        None => 0,
-    };
-    books.sum = books.sold + books.available + books.in_flight + books.adjustments + books.dead_letters;
-
-    let mut invariants = vec![
-        Invariant::at_most("never_oversold", books.total, books.sold),
-        Invariant::equal("sold_counter_is_sum_of_orders", ledger.active_units, sale.sold),
-        Invariant::equal("one_order_per_user", ledger.orders, ledger.distinct_users),
-        Invariant::equal("no_reservation_refused", 0, ledger.refused_orders),
-        Invariant::equal("every_unit_is_somewhere", books.total, books.sum),
-    ];
-    if has_gate {
-        let gate_epoch = snapshot.filter(|snapshot| snapshot.gate.open).map(|snapshot| snapshot.gate.epoch);
-        invariants.push(Invariant {
-            name: "the_gate_stands",
-            expected: format!("state open, epoch {}, gate open", sale.epoch),
-            actual: match gate_epoch {
-                Some(epoch) => format!("state {}, epoch {epoch}, gate open", sale.state),
-                None => format!("state {}, no open gate", sale.state),
-            },
-            ok: gate_epoch == Some(sale.epoch) && matches!(sale.state, SaleState::Open | SaleState::Ended),
-        });
-        let expected = ledger.orders + ledger.dead_letter_buyers + count(in_flight.len());
-        let buyers = snapshot.map_or(0, |snapshot| snapshot.buyers);
-        invariants.push(Invariant::equal(
-            "the_gate_knows_every_buyer",
-            expected,
-            i64::try_from(buyers).unwrap_or(i64::MAX),
-        ));
-    }
-    // What comes back after the end has no gate to go to.
-    let adjusted_all = ledger.pending.is_empty() || sale.state == SaleState::Ended;
-    let outbox_empty = snapshot.is_none_or(|snapshot| snapshot.outbox.is_empty());
+    let reservations = gate.iter().flat_map(|gate| &gate.outbox).map(|entry| &entry.reservation);
+    let in_flight = reservations.filter(|reservation| !known.contains(&reservation.id)).collect();
+    let reading = Reading { ledger, gate, in_flight, queued_messages };
+    let (sale, books) = (&ledger.sale, reading.books());
+    let invariants = reading.invariants(&books);
     Verification {
         sale_id: sale.id,
         epoch: sale.epoch,
         state: sale.state,
         ok: invariants.iter().all(|invariant| invariant.ok),
-        settled: outbox_empty && queued_messages == 0 && adjusted_all,
+        settled: reading.settled(),
         books,
         queued_messages,
         invariants,
+    }
+}
+
+impl Reading<'_> {
+    /// An ended sale may have no gate any more.
+    fn needs_gate(&self) -> bool {
+        self.gate.is_some() || self.ledger.sale.state != SaleState::Ended
+    }
+
+    fn books(&self) -> Books {
+        let adjusted = |id: i64| self.gate.is_some_and(|gate| gate.adjusted.contains(&id));
+        let pending = self.ledger.pending.iter().filter(|adjustment| !adjusted(adjustment.id));
+        let mut books = Books {
+            total: self.ledger.sale.total_stock,
+            sold: self.ledger.active_units,
+            available: 0,
+            in_flight: self.in_flight.iter().map(|reservation| i64::from(reservation.quantity.get())).sum(),
+            adjustments: pending.map(|adjustment| i64::from(adjustment.delta)).sum(),
+            dead_letters: self.ledger.dead_letter_units,
+            sum: 0,
+        };
+        books.available = match self.gate {
+            Some(gate) => gate.gate.stock,
+            None if self.needs_gate() => 0,
+            // What is not sold is simply left over.
+            None => books.total - books.sold - books.adjustments - books.dead_letters,
+        };
+        books.sum = books.sold + books.available + books.in_flight + books.adjustments + books.dead_letters;
+        books
+    }
+
+    fn invariants(&self, books: &Books) -> Vec<Invariant> {
+        let Self { ledger, .. } = self;
+        let mut invariants = vec![
+            Invariant::at_most("never_oversold", books.total, books.sold),
+            Invariant::equal("sold_counter_is_sum_of_orders", ledger.active_units, ledger.sale.sold),
+            Invariant::equal("one_order_per_user", ledger.orders, ledger.distinct_users),
+            Invariant::equal("no_reservation_refused", 0, ledger.refused_orders),
+            Invariant::equal("every_unit_is_somewhere", books.total, books.sum),
+        ];
+        if self.needs_gate() {
+            invariants.push(self.the_gate_stands());
+            let expected = ledger.orders + ledger.dead_letter_buyers + count(self.in_flight.len());
+            let buyers = i64::try_from(self.gate.map_or(0, |gate| gate.buyers)).unwrap_or(i64::MAX);
+            invariants.push(Invariant::equal("the_gate_knows_every_buyer", expected, buyers));
+        }
+        invariants
+    }
+
+    fn the_gate_stands(&self) -> Invariant {
+        let sale = &self.ledger.sale;
+        let epoch = self.gate.filter(|gate| gate.gate.open).map(|gate| gate.gate.epoch);
+        Invariant {
+            name: "the_gate_stands",
+            expected: format!("state open, epoch {}, gate open", sale.epoch),
+            actual: match epoch {
+                Some(epoch) => format!("state {}, epoch {epoch}, gate open", sale.state),
+                None => format!("state {}, no open gate", sale.state),
+            },
+            ok: epoch == Some(sale.epoch) && matches!(sale.state, SaleState::Open | SaleState::Ended),
+        }
+    }
+
+    fn settled(&self) -> bool {
+        // What comes back after the end has no gate to go to.
+        let adjusted_all = self.ledger.pending.is_empty() || self.ledger.sale.state == SaleState::Ended;
+        let outbox_empty = self.gate.is_none_or(|gate| gate.outbox.is_empty());
+        outbox_empty && self.queued_messages == 0 && adjusted_all
     }
 }
 

@@ -102,10 +102,16 @@ impl Keeper {
         while let Some(ended) = self.tasks.try_join_next() {
             match ended {
                 Ok(id) => drop(self.busy.remove(&id)),
-                Err(panic) => return Err(panic.into()),
+                Err(panic) => {
+                    tracing::error!(%panic, "looking after a sale failed");
+                    // Whose task it was is not known. Looking after a sale twice at once does no harm.
+                    self.busy.clear();
+                }
             }
         }
-        for sale in self.tender.reconciler.sales().await? {
+        let mut sales = self.tender.reconciler.sales().await?;
+        sales.extend(self.tender.ledger.ended_before(i64::from(self.tender.settings.cleanup_after_seconds)).await?);
+        for sale in sales {
             if self.busy.insert(sale.id) {
                 let tender = Arc::clone(&self.tender);
                 self.tasks.spawn(async move {
@@ -114,7 +120,7 @@ impl Keeper {
                 });
             }
         }
-        self.tender.clean_up().await
+        Ok(())
     }
 }
 
@@ -147,10 +153,14 @@ impl Tender {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One round for one sale: is the gate what it was, are units to come back, is a reservation left behind.
+    /// One round for one sale: is the gate what it was, are units to come back, is a reservation left behind. Of a sale
+    /// that ended long ago only its traces are left to remove.
     async fn tend(&self, sale: &Sale) -> Result<()> {
+        if sale.state == SaleState::Ended {
+            return self.clean_up(sale).await;
+        }
         let outcome = self.reconciler.reconcile(sale).await?;
-        if outcome == Outcome::Intact && sale.state == SaleState::Open {
+        if outcome == Outcome::Intact {
             self.adjust(sale).await?;
             self.sweep(sale).await?;
         }
@@ -201,13 +211,8 @@ impl Tender {
     async fn may_republish(&self, sale: &Sale) -> Result<bool> {
         let waiting = self.monitor.depth(sale.id, sale.epoch).await?.map_or(0, |depth| depth.ready);
         let longest_pause = Duration::from_secs(self.settings.republish_seconds);
-        let mut republished = self.republished.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = *republished.entry(sale.id).or_insert_with(Instant::now);
-        let due = waiting == 0 || last.elapsed() >= longest_pause;
-        if due {
-            republished.insert(sale.id, Instant::now());
-        }
-        Ok(due)
+        let last = *self.republished().entry(sale.id).or_insert_with(Instant::now);
+        Ok(waiting == 0 || last.elapsed() >= longest_pause)
     }
 
     async fn republish(&self, sale: &Sale, lost: Vec<OutboxEntry>) -> Result<()> {
@@ -215,27 +220,35 @@ impl Tender {
             return Ok(());
         }
         tracing::info!(sale = %sale.id, reservations = lost.len(), "publishing again what no message carries");
+        self.republished().insert(sale.id, Instant::now());
         for batch in inventory::batches(sale.id, sale.epoch, lost) {
             match self.publisher.publish(&batch).await {
                 // Confirmed, or perhaps: either way the next sweep sees what became of it.
                 Ok(()) | Err(PublishError::Unknown(_)) => {}
+                // The queue stands, or the gate would not have been intact, but nothing leads to it any more.
+                Err(PublishError::Returned) => {
+                    self.reconciler.rebuild_unroutable(sale).await?;
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
-    /// Deletes what sales that ended long ago have left in RabbitMQ and Redis.
-    async fn clean_up(&self) -> Result<()> {
-        for sale in self.ledger.ended_before(i64::from(self.settings.cleanup_after_seconds)).await? {
-            // Under the drain lock: a reset may be bringing this very sale back.
-            let Some(drain) = Drain::lock(&self.broker, sale.id).await? else { continue };
-            drain.delete(sale.epoch).await?;
-            self.inventory.remove(sale.id, sale.epoch).await?;
-            self.ledger.mark_cleaned(sale.id, sale.epoch).await?;
-            drain.release().await;
-            tracing::info!(sale = %sale.id, "the ended sale's queue and keys are gone");
-        }
+    fn republished(&self) -> MutexGuard<'_, HashMap<SaleId, Instant>> {
+        self.republished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deletes what an ended sale has left in RabbitMQ and Redis.
+    async fn clean_up(&self, sale: &Sale) -> Result<()> {
+        // Under the drain lock: a reset may be bringing this very sale back.
+        let Some(drain) = Drain::lock(&self.broker, sale.id).await? else { return Ok(()) };
+        drain.delete(sale.epoch).await?;
+        self.inventory.remove(sale.id, sale.epoch).await?;
+        self.ledger.mark_cleaned(sale.id, sale.epoch).await?;
+        drain.release().await;
+        tracing::info!(sale = %sale.id, "the ended sale's queue and keys are gone");
         Ok(())
     }
 }

@@ -40,6 +40,19 @@ async fn an_entry_is_shown_once_it_is_old_enough_by_redis_time() {
 }
 
 #[tokio::test]
+async fn an_entry_ahead_of_redis_time_is_shown_where_the_age_does_not_matter() {
+    let sale = Sale::open(5).await;
+    // Redis's clock was set back after this entry was written.
+    let ahead = format!("{}-0", sale.now_ms().await + 3_600_000);
+    let (key, id) = (sale.key("outbox"), attempt("ann", 1).id.to_string());
+    sale.raw::<String>(&["XADD", &key, &ahead, "r", &id, "u", "ann", "q", "1", "t", "1 EUR 0"]).await;
+    assert!(sale.inventory.outbox(sale.id, EPOCH, None, 1, 10).await.unwrap().is_empty());
+    assert_eq!(sale.inventory.outbox(sale.id, EPOCH, None, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(sale.inventory.settle(sale.id, EPOCH, &[&ahead]).await.unwrap(), 1);
+    sale.check_books(5, 0, 0).await;
+}
+
+#[tokio::test]
 async fn settling_deletes_entries_once_and_keeps_the_buyers() {
     let sale = Sale::open(5).await;
     let ann = attempt("ann", 2);

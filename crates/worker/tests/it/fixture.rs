@@ -64,6 +64,13 @@ impl Shop {
         drain.release().await;
     }
 
+    /// Takes the binding off the present epoch's queue.
+    pub(crate) async fn unbind_queue(&self) {
+        let drain = self.lock().await;
+        drain.unbind(self.row().await.epoch).await.unwrap();
+        drain.release().await;
+    }
+
     /// Throws away every message of the present epoch's queue.
     pub(crate) async fn purge_queue(&self) {
         let (drain, epoch) = (self.lock().await, self.row().await.epoch);

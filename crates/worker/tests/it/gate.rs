@@ -21,6 +21,19 @@ async fn a_queue_deleted_under_a_live_sale_is_rebuilt_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_queue_that_nothing_leads_to_any_more_is_rebuilt_and_nothing_is_lost() {
+    let shop = Shop::open(20).await;
+    let first = shop.buy_one_by_one(5).await;
+    shop.unbind_queue().await;
+    let answer = shop.api.client.purchase(shop.sale, "unlucky").await;
+    assert_eq!((answer.status.as_u16(), answer.outcome()), (503, "TRY_AGAIN"));
+    let unknown = ("unlucky".to_owned(), answer.order_id().expect("the id of what may have been reserved").to_owned());
+    let (keeper, _persister) = (shop.stack.keeper(), shop.stack.persister());
+    keeper.wait_for_log("unroutable").await;
+    assert_eq!(shop.settled(&[first, vec![unknown]].concat()).await["sold"], 6);
+}
+
+#[tokio::test]
 async fn a_gate_deleted_under_a_live_sale_is_rebuilt_and_nothing_is_lost() {
     let shop = Shop::open(200).await;
     let keeper = shop.stack.keeper();
