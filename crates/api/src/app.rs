@@ -8,7 +8,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, http, web};
 use anyhow::{Context, Result};
-use boot::Settings;
+use boot::{Outage, Settings};
 use broker::Publisher;
 use inventory::Inventory;
 use ledger::Ledger;
@@ -68,15 +68,10 @@ impl Process {
     }
 
     async fn keep_flushing(self: Arc<Self>, pause: Duration) {
-        let mut failing = false;
+        let mut outage = Outage::of("refusals cannot be written, their counts are kept");
         loop {
             tokio::time::sleep(pause).await;
-            let flushed = self.tally.flush(&self.ledger).await;
-            match &flushed {
-                Err(error) if !failing => tracing::warn!(%error, "refusals cannot be written, keeping their counts"),
-                _ => {}
-            }
-            failing = flushed.is_err();
+            outage.note(&self.tally.flush(&self.ledger).await);
         }
     }
 

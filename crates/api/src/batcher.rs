@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use boot::Outage;
 use broker::Publisher;
 use domain::{Reservation, ReservationBatch, ReservationId, SaleId, SaleState};
 use inventory::{Attempt, Decision, Inventory, MAX_BATCH, Reserved};
@@ -42,8 +43,7 @@ struct Inner {
     lanes: RefCell<HashMap<SaleId, Vec<Waiting>>>,
     waiting: Cell<usize>,
     max_waiting: usize,
-    /// Failures are told once, not once a batch.
-    failing: Cell<bool>,
+    outage: RefCell<Outage>,
 }
 
 struct Waiting {
@@ -60,7 +60,7 @@ impl Batcher {
             lanes: RefCell::default(),
             waiting: Cell::new(0),
             max_waiting,
-            failing: Cell::new(false),
+            outage: RefCell::new(Outage::of("reservations cannot be decided, buyers are asked to try again")),
         }))
     }
 
@@ -123,7 +123,7 @@ impl Inner {
             return answer_all(answers, Verdict::Undecided);
         };
         let decided = self.inventory.reserve(sale, view.sale.epoch, &installation.scripts, &attempts).await;
-        self.tell(decided.as_ref().err());
+        self.outage.borrow_mut().note(&decided);
         match decided {
             Ok(reserved) => self.answer(view, reserved, attempts, answers),
             // The epoch is gone, and with it everything this call could have done.
@@ -177,16 +177,6 @@ impl Inner {
                 tracing::debug!(sale = %batch.sale_id, reservations = winners.len(), %error, "not confirmed");
                 answer_all(winners, Verdict::Unknown);
             }
-        }
-    }
-
-    fn tell(&self, error: Option<&inventory::Error>) {
-        match error {
-            Some(error) if !self.failing.replace(true) => {
-                tracing::warn!(%error, "reservations cannot be decided, asking buyers to try again");
-            }
-            None if self.failing.replace(false) => tracing::info!("reservations are decided again"),
-            _ => {}
         }
     }
 }

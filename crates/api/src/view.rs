@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use boot::Outage;
 use domain::{SaleId, SaleState};
 use inventory::Inventory;
 use ledger::{Ledger, Sale};
@@ -29,10 +30,10 @@ struct Seen {
     by_id: HashMap<SaleId, Arc<SaleView>>,
 }
 
-#[derive(Default)]
 struct Refreshing {
     /// When the last reading began, and how it ended.
     last: Option<(Instant, Result<(), Arc<ledger::Error>>)>,
+    outage: Outage,
 }
 
 /// One sale as seen by this process.
@@ -71,7 +72,14 @@ impl SaleView {
 
 impl View {
     pub(crate) fn new(ledger: Ledger, inventory: Inventory) -> Self {
-        Self { ledger, inventory, seen: ArcSwapOption::empty(), refreshing: Mutex::default(), wanted: Notify::new() }
+        let outage = Outage::of("the sales cannot be read, the last ones are shown");
+        Self {
+            ledger,
+            inventory,
+            seen: ArcSwapOption::empty(),
+            refreshing: Mutex::new(Refreshing { last: None, outage }),
+            wanted: Notify::new(),
+        }
     }
 
     /// Every sale, in the order of their start; `None` as long as PostgreSQL was never read.
@@ -108,12 +116,7 @@ impl View {
         }
         let began = Instant::now();
         let outcome = self.read().await.map_err(Arc::new);
-        let is_news = !matches!(refreshing.last, Some((_, Err(_))));
-        if let Err(error) = &outcome
-            && is_news
-        {
-            tracing::warn!(%error, "the sales cannot be read, showing the last");
-        }
+        refreshing.outage.note(&outcome);
         refreshing.last = Some((began, outcome.clone()));
         outcome
     }
@@ -121,7 +124,7 @@ impl View {
     /// Refreshes every `pause`, and at once where someone asks, for as long as the process runs.
     pub(crate) async fn keep_fresh(&self, pause: Duration) {
         loop {
-            // Told by refresh_after where it fails.
+            // Told where it fails.
             let _ = self.refresh_after(Instant::now()).await;
             let _ = tokio::time::timeout(pause, self.wanted.notified()).await;
         }

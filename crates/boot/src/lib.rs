@@ -2,9 +2,11 @@
 
 pub mod clock;
 mod logs;
+mod outage;
 mod settings;
 mod signals;
 
 pub use logs::{LogFormat, start as start_logs};
+pub use outage::Outage;
 pub use settings::{Api, InvalidSettings, Keeper, Log, Persister, Settings};
 pub use signals::stop_requested;

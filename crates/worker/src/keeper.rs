@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use boot::Outage;
 use broker::{Drain, Monitor, PublishError, Publisher};
 use domain::{ReservationId, SaleId, SaleState};
 use inventory::{Inventory, OutboxEntry};
@@ -77,19 +78,12 @@ impl Keeper {
     pub async fn run(&mut self, stop: impl Future<Output = io::Result<()>>) -> io::Result<()> {
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listing_failed = false;
+        let mut blind = Outage::of("the sales cannot be read");
         tokio::pin!(stop);
         let result = loop {
             tokio::select! {
                 result = &mut stop => break result,
-                _ = ticks.tick() => match self.tick().await {
-                    Ok(()) => listing_failed = false,
-                    Err(error) if !listing_failed => {
-                        tracing::warn!(%error, "the sales could not be read");
-                        listing_failed = true;
-                    }
-                    Err(_) => {}
-                },
+                _ = ticks.tick() => blind.note(&self.tick().await),
             }
         };
         while self.tasks.join_next().await.is_some() {}

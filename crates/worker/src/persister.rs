@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use boot::Outage;
 use broker::Consumers;
 use domain::{Epoch, SaleId, SaleState};
 use inventory::Inventory;
@@ -40,19 +41,12 @@ impl Persister {
     pub async fn run(&self, stop: impl Future<Output = io::Result<()>>) -> io::Result<()> {
         let stopping = CancellationToken::new();
         let work = async {
-            let mut told = false;
+            let mut unconnected = Outage::of("RabbitMQ cannot be reached");
             while !stopping.is_cancelled() {
-                match Consumers::connect(&self.broker).await {
-                    Ok(consumers) => {
-                        tracing::info!("connected to RabbitMQ");
-                        told = false;
-                        self.serve(consumers, &stopping).await;
-                    }
-                    Err(error) if !told => {
-                        tracing::warn!(%error, "RabbitMQ cannot be reached, trying until it can");
-                        told = true;
-                    }
-                    Err(_) => {}
+                let consumers = Consumers::connect(&self.broker).await;
+                unconnected.note(&consumers);
+                if let Ok(consumers) = consumers {
+                    self.serve(consumers, &stopping).await;
                 }
                 pause(self.discover, &stopping).await;
             }
@@ -70,6 +64,7 @@ impl Persister {
     async fn serve(&self, consumers: Consumers, stopping: &CancellationToken) {
         let mut lanes = Lanes::new();
         let mut tasks = JoinSet::new();
+        let mut blind = Outage::of("the open sales cannot be read");
         while consumers.is_connected() && !stopping.is_cancelled() {
             while let Some(ended) = tasks.try_join_next() {
                 match ended {
@@ -81,9 +76,7 @@ impl Persister {
                     }
                 }
             }
-            if let Err(error) = self.discover(&consumers, &mut lanes, &mut tasks).await {
-                tracing::warn!(%error, "the open sales could not be read");
-            }
+            blind.note(&self.discover(&consumers, &mut lanes, &mut tasks).await);
             pause(self.discover, stopping).await;
         }
         lanes.values().for_each(CancellationToken::cancel);

@@ -57,7 +57,7 @@ async fn an_error_that_lasts_is_logged_once_and_its_end_too() {
     for n in 0..20 {
         assert_eq!(api.client.purchase(shop.sale, &format!("user-{n}")).await.outcome(), "TRY_AGAIN");
     }
-    let failing = "reservations cannot be decided, asking buyers to try again";
+    let failing = "reservations cannot be decided, buyers are asked to try again";
     assert_eq!(count(&lines(&api.process), failing), 1, "{}", api.process.log());
     shop.stack.start_redis();
     shop.stack.reconcile().await;
@@ -67,7 +67,7 @@ async fn an_error_that_lasts_is_logged_once_and_its_end_too() {
     .await;
     let log = lines(&api.process);
     assert_eq!(count(&log, failing), 1, "{}", api.process.log());
-    assert_eq!(count(&log, "reservations are decided again"), 1, "{}", api.process.log());
+    assert_eq!(count(&log, &format!("over: {failing}")), 1, "{}", api.process.log());
     drop(api);
     shop.close([]).await;
 }
