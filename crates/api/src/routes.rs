@@ -36,8 +36,10 @@ pub(crate) fn configure(service: &mut ServiceConfig) {
         );
 }
 
+/// A sale's id in the usual form only: not in braces, as a URN or without dashes.
 fn sale_id(text: &str) -> Result<SaleId, Problem> {
-    text.parse().map_err(|_| Problem::field("saleId", &"must be a UUID"))
+    let usual = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    text.parse().ok().filter(|_| usual).ok_or_else(|| Problem::field("saleId", &"must be a UUID"))
 }
 
 fn user_id(text: &str) -> Result<UserId, Problem> {

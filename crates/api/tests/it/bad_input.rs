@@ -35,6 +35,8 @@ fn senseless(sale: &str) -> Vec<(Vec<u8>, &'static str, &'static str)> {
         raw(r#"{"saleId":null,"userId":"ann"}"#, "INVALID_FIELD", "saleId is missing"),
         raw(r#"{"saleId":"","userId":"ann"}"#, "INVALID_FIELD", "saleId must be a UUID"),
         raw(r#"{"saleId":"SALE0","userId":"ann"}"#, "INVALID_FIELD", "saleId must be a UUID"),
+        raw(r#"{"saleId":"{SALE}","userId":"ann"}"#, "INVALID_FIELD", "saleId must be a UUID"),
+        raw(r#"{"saleId":"urn:uuid:SALE","userId":"ann"}"#, "INVALID_FIELD", "saleId must be a UUID"),
         raw(r#"{"saleId":"SALE"}"#, "INVALID_FIELD", "userId is missing"),
         raw(r#"{"saleId":"SALE","userId":null}"#, "INVALID_FIELD", "userId is missing"),
         user("", "userId must not be empty"),
