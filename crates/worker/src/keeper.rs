@@ -180,12 +180,14 @@ impl Tender {
     /// they are published again.
     async fn sweep(&self, sale: &Sale) -> Result<()> {
         let age = i64::try_from(self.settings.sweep_after_ms).unwrap_or(i64::MAX);
-        let mut after: Option<String> = None;
+        let mut page = self.inventory.outbox(sale.id, sale.epoch, None, age, SWEEP_PAGE).await?;
+        // As a rule nothing is left behind, and then RabbitMQ need not be asked.
+        if page.is_empty() {
+            return Ok(());
+        }
         let republish = self.may_republish(sale).await?;
-        loop {
-            let page = self.inventory.outbox(sale.id, sale.epoch, after.as_deref(), age, SWEEP_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.id.clone());
+        while let Some(last) = page.last() {
+            let after = last.id.clone();
             let ids: Vec<ReservationId> = page.iter().map(|entry| entry.reservation.id).collect();
             let known = self.ledger.known(&ids).await?;
             let (settled, lost): (Vec<OutboxEntry>, Vec<OutboxEntry>) =
@@ -197,7 +199,9 @@ impl Tender {
                 return Ok(());
             }
             self.republish(sale, lost).await?;
+            page = self.inventory.outbox(sale.id, sale.epoch, Some(&after), age, SWEEP_PAGE).await?;
         }
+        Ok(())
     }
 
     /// Messages that still wait in the queue need no second copy: a reservation counts as left behind where the
