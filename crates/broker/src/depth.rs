@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use domain::{Epoch, SaleId};
+use lapin::Connection;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use lapin::{Connection, Queue};
 use tokio::sync::Mutex;
 
 use crate::connection::{connect, on_own_channel};
@@ -50,8 +50,7 @@ impl Monitor {
     /// # Errors
     /// [`Error`] if the broker does not answer in time.
     pub async fn depth(&self, sale: SaleId, epoch: Epoch) -> Result<Option<Depth>, Error> {
-        let queue = inspect(&*self.connection().await?, &self.config, sale, epoch).await?;
-        Ok(queue.map(|queue| Depth { ready: queue.message_count(), consumers: queue.consumer_count() }))
+        inspect(&*self.connection().await?, &self.config, sale, epoch).await
     }
 
     /// Asks for an answer, any answer.
@@ -74,18 +73,18 @@ impl Monitor {
     }
 }
 
-/// What the broker says of an epoch's queue; `None` if there is no such queue.
+/// What the broker counts on an epoch's queue; `None` if there is no such queue.
 pub(crate) async fn inspect(
     connection: &Connection,
     config: &Config,
     sale: SaleId,
     epoch: Epoch,
-) -> Result<Option<Queue>, Error> {
+) -> Result<Option<Depth>, Error> {
     let options = QueueDeclareOptions::default().passive();
     let queue = queue_name(sale, epoch).into();
     let declare = async |channel: &lapin::Channel| channel.queue_declare(queue, options, FieldTable::default()).await;
     match on_own_channel(connection, config.answer_timeout(), declare).await {
-        Ok(queue) => Ok(Some(queue)),
+        Ok(queue) => Ok(Some(Depth { ready: queue.message_count(), consumers: queue.consumer_count() })),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }

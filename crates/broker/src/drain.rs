@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::connection::{answer, close, connect, on_own_channel};
 use crate::depth::inspect;
 use crate::topology::{EXCHANGE, declare_epoch, lock_name, queue_name, routing_key};
-use crate::{Config, Delivery, Error};
+use crate::{Config, Delivery, Depth, Error};
 
 /// The right to drain one sale, held by an exclusive queue. That queue dies with its connection, and unacknowledged
 /// deliveries go back with it: the right is held exactly as long as this process can hold messages.
@@ -81,13 +81,12 @@ impl Drain {
         }
     }
 
-    /// How many consumers an epoch's queue has; `None` if there is no such queue.
+    /// The depth of an epoch's queue; `None` if there is no such queue.
     ///
     /// # Errors
     /// [`Error`] if the broker does not answer or refuses.
-    pub async fn consumers(&self, epoch: Epoch) -> Result<Option<u32>, Error> {
-        let queue = inspect(&self.connection, &self.config, self.sale, epoch).await?;
-        Ok(queue.map(|queue| queue.consumer_count()))
+    pub async fn depth(&self, epoch: Epoch) -> Result<Option<Depth>, Error> {
+        inspect(&self.connection, &self.config, self.sale, epoch).await
     }
 
     /// Fetches the next message of an epoch; `None` if its queue is empty or does not exist. A fetch that fails, is

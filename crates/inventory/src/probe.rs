@@ -22,17 +22,6 @@ pub struct Probe {
     pub outbox_len: u64,
 }
 
-impl Probe {
-    /// Whether the epoch stands as it was installed and opened. Script and gate alone do not tell: after a failback
-    /// the old server still has its scripts, and an older gate, but another `master_replid`.
-    #[must_use]
-    pub fn is_intact(&self, epoch: Epoch, installation: &Installation) -> bool {
-        self.gate.is_some_and(|gate| gate.epoch == epoch && gate.open)
-            && self.scripts_present
-            && self.server == installation.server
-    }
-}
-
 impl Inventory {
     /// Which server answers, and which history of it.
     ///

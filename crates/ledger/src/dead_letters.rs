@@ -26,6 +26,12 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// A message out of the queue of this sale and epoch that cannot be read.
+    #[must_use]
+    pub fn unreadable(sale: SaleId, epoch: Epoch, reason: String, body: Vec<u8>) -> Self {
+        Self { sale_id: Some(sale), epoch: Some(epoch), reservation: None, reason, body }
+    }
+
     /// One reservation of a batch that PostgreSQL refuses.
     pub(crate) fn of(batch: &ReservationBatch, reservation: &Reservation, error: &Error) -> Self {
         let alone = ReservationBatch { reservations: vec![reservation.clone()], ..*batch };

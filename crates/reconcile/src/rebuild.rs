@@ -161,7 +161,7 @@ impl<'a> Rebuild<'a> {
             tokio::time::sleep(EMPTY_TWICE_APART).await;
             // A persister that had just read the sale as open may have come since. Both numbers in one answer, so that
             // no message can hide in hands that come or go between two questions.
-            let depth = self.stores.monitor.depth(self.sale_id(), dead).await?;
+            let depth = self.drain.depth(dead).await?;
             let deserted = depth.is_none_or(|depth| (depth.ready, depth.consumers) == (0, 0));
             match self.drain.get(dead).await? {
                 Some(late) => drained += self.persist_delivery(dead, late).await?,
@@ -185,7 +185,7 @@ impl<'a> Rebuild<'a> {
     async fn wait_for_empty_hands(&self, dead: Epoch) -> Result<bool, Error> {
         let deadline = Instant::now() + Duration::from_secs(HANDS_EMPTY_SECONDS);
         loop {
-            match self.drain.consumers(dead).await? {
+            match self.drain.depth(dead).await?.map(|depth| depth.consumers) {
                 None => return Ok(false),
                 Some(0) => return Ok(true),
                 Some(consumers) if Instant::now() >= deadline => {
@@ -200,13 +200,7 @@ impl<'a> Rebuild<'a> {
         let count = match broker::decode(&delivery.body, (self.sale_id(), dead)) {
             Ok(batch) => self.persist(&batch).await?,
             Err(error) => {
-                let letter = DeadLetter {
-                    sale_id: Some(self.sale_id()),
-                    epoch: Some(dead),
-                    reservation: None,
-                    reason: error.to_string(),
-                    body: delivery.body,
-                };
+                let letter = DeadLetter::unreadable(self.sale_id(), dead, error.to_string(), delivery.body);
                 self.stores.ledger.bury(&letter).await?;
                 0
             }
@@ -239,7 +233,7 @@ impl<'a> Rebuild<'a> {
         let settles = declared + Duration::from_millis(self.stores.broker.queue_settle_ms);
         tokio::time::sleep_until(settles.into()).await;
         // A broker that died meanwhile took the lock with it: then this fails, and nothing is opened.
-        if self.drain.consumers(self.epoch).await?.is_none() {
+        if self.drain.depth(self.epoch).await?.is_none() {
             return Err(Error::QueueVanished);
         }
         self.stores.inventory.open(self.sale_id(), self.epoch, &installation.scripts, settled.buyers).await?;

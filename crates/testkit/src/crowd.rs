@@ -22,6 +22,21 @@ pub struct Told {
     pub unknown: Vec<String>,
 }
 
+/// Buyers `buyer-0` to `buyer-<count - 1>` buy one unit each, one after the other: each reservation gets a message of its
+/// own. Returns each buyer with the order promised.
+///
+/// # Panics
+/// One of them gets none.
+pub async fn buy_one_by_one(client: &Client, sale: SaleId, count: usize) -> Vec<(String, String)> {
+    let mut promised = Vec::with_capacity(count);
+    for number in 0..count {
+        let user = format!("buyer-{number}");
+        let answer = client.purchase(sale, &user).await;
+        promised.push((user, answer.order_id().expect("SUCCESS names its order").to_owned()));
+    }
+    promised
+}
+
 /// Buyers `<name>-<first>` to `<name>-<last>` buy one unit each, many at once.
 ///
 /// # Panics

@@ -8,7 +8,7 @@ mod stack;
 mod wait;
 
 pub use client::{ADMIN_TOKEN, Answer, Client};
-pub use crowd::{Told, rush};
+pub use crowd::{Told, buy_one_by_one, rush};
 pub use process::Process;
 pub use stack::{Api, REDIS_PASSWORD, Stack, new_sale};
 pub use wait::until;

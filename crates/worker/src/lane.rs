@@ -117,13 +117,7 @@ impl Lane {
     async fn bury_undecodable(&self, gathered: &Gathered) -> Result<(), Leave> {
         for (delivery, reason) in &gathered.undecodable {
             tracing::error!(sale = %self.sale, %reason, "a message cannot be read and goes to the dead letters");
-            let letter = DeadLetter {
-                sale_id: Some(self.sale),
-                epoch: Some(self.epoch),
-                reservation: None,
-                reason: reason.clone(),
-                body: delivery.body.clone(),
-            };
+            let letter = DeadLetter::unreadable(self.sale, self.epoch, reason.clone(), delivery.body.clone());
             self.until_not_transient(|| self.stores.ledger.bury(&letter)).await?;
         }
         Ok(())

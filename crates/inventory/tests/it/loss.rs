@@ -3,7 +3,7 @@
 use inventory::{Error, Loss};
 
 use crate::own_redis::OwnRedis;
-use crate::sale::{ALWAYS, EPOCH, Sale, attempt, is_new_win};
+use crate::sale::{ALWAYS, EPOCH, Sale, attempt, is_intact, is_new_win};
 
 #[tokio::test]
 async fn a_forgotten_script_is_a_lost_epoch_and_no_call_loads_it_again() {
@@ -33,7 +33,7 @@ async fn a_flushed_redis_keeps_the_scripts_and_still_has_lost_the_epoch() {
     let result = sale.try_reserve(&[attempt("ann", 1)]).await;
     assert!(matches!(result, Err(Error::Lost(Loss::Gate))), "{result:?}");
     let probe = sale.inventory.probe(sale.id, EPOCH, &sale.installation).await.unwrap();
-    assert!(probe.scripts_present && probe.gate.is_none() && !probe.is_intact(EPOCH, &sale.installation));
+    assert!(probe.scripts_present && probe.gate.is_none() && !is_intact(&probe, EPOCH, &sale.installation));
     assert_eq!(redis.raw::<i64>(&["DBSIZE"]).await, 0, "a lost epoch is not written to");
 }
 
@@ -50,7 +50,7 @@ async fn a_killed_redis_comes_back_with_its_books_and_without_the_scripts() {
     assert!(matches!(result, Err(Error::Lost(Loss::Script))), "{result:?}");
     let probe = sale.inventory.probe(sale.id, EPOCH, &sale.installation).await.unwrap();
     assert_ne!(probe.server.run_id, sale.installation.server.run_id);
-    assert!(!probe.scripts_present && !probe.is_intact(EPOCH, &sale.installation));
+    assert!(!probe.scripts_present && !is_intact(&probe, EPOCH, &sale.installation));
     sale.check_books(5, 0, 0).await;
 }
 
@@ -67,7 +67,7 @@ async fn a_server_that_became_a_replica_is_unreachable_and_after_its_promotion_n
     assert_eq!(redis.connections_made().await - before, 2, "the handle left the replica; the other is this test's");
     let probe = sale.inventory.probe(sale.id, EPOCH, &sale.installation).await.unwrap();
     assert_eq!(probe.server.run_id, sale.installation.server.run_id);
-    assert!(probe.scripts_present && !probe.is_intact(EPOCH, &sale.installation), "the history is another");
+    assert!(probe.scripts_present && !is_intact(&probe, EPOCH, &sale.installation), "the history is another");
     sale.check_books(5, 0, 0).await;
 }
 

@@ -1,6 +1,6 @@
 //! Does the epoch still stand as it was installed?
 
-use crate::sale::{ALWAYS, EPOCH, Sale, attempt, shared_inventory};
+use crate::sale::{ALWAYS, EPOCH, Sale, attempt, is_intact, shared_inventory};
 
 #[tokio::test]
 async fn an_open_gate_is_intact_and_a_closed_or_missing_one_is_not() {
@@ -9,7 +9,7 @@ async fn an_open_gate_is_intact_and_a_closed_or_missing_one_is_not() {
     let intact = async || {
         let probe = inventory.probe(sale.id, EPOCH, &sale.installation).await.unwrap();
         assert!(probe.scripts_present);
-        probe.is_intact(EPOCH, &sale.installation)
+        is_intact(&probe, EPOCH, &sale.installation)
     };
     assert!(!intact().await);
     inventory.open(sale.id, EPOCH, &sale.installation.scripts, 0).await.unwrap();
@@ -39,17 +39,17 @@ async fn many_sales_are_probed_at_once_in_their_order() {
 async fn another_server_another_history_or_other_scripts_are_not_intact() {
     let sale = Sale::open(5).await;
     let probe = sale.inventory.probe(sale.id, EPOCH, &sale.installation).await.unwrap();
-    assert!(probe.is_intact(EPOCH, &sale.installation));
-    assert!(!probe.is_intact(EPOCH.next(), &sale.installation));
+    assert!(is_intact(&probe, EPOCH, &sale.installation));
+    assert!(!is_intact(&probe, EPOCH.next(), &sale.installation));
     let mut restarted = sale.installation.clone();
     restarted.server.run_id.push('0');
     let mut promoted = sale.installation.clone();
     promoted.server.master_replid.push('0');
-    assert!(!probe.is_intact(EPOCH, &restarted) && !probe.is_intact(EPOCH, &promoted));
+    assert!(!is_intact(&probe, EPOCH, &restarted) && !is_intact(&probe, EPOCH, &promoted));
 
     let mut unloaded = sale.installation.clone();
     unloaded.scripts.close = "0".repeat(40);
     let probe = sale.inventory.probe(sale.id, EPOCH, &unloaded).await.unwrap();
-    assert!(!probe.scripts_present && !probe.is_intact(EPOCH, &unloaded));
+    assert!(!probe.scripts_present && !is_intact(&probe, EPOCH, &unloaded));
     sale.check_books(5, 0, 0).await;
 }

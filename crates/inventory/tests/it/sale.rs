@@ -1,7 +1,7 @@
 //! A sale of the test's own: installed, opened, and checked at the end.
 
 use domain::{Epoch, Installation, Quantity, ReservationId, SaleId, Terms, UserId, Window};
-use inventory::{Attempt, Config, Decision, Inventory, NewGate, Reserved, Snapshot};
+use inventory::{Attempt, Config, Decision, Inventory, NewGate, Probe, Reserved, Snapshot};
 use uuid::Uuid;
 
 /// A window that holds every present moment.
@@ -134,4 +134,12 @@ pub(crate) fn attempt(name: &str, units: u32) -> Attempt {
 /// Whether the attempt won and its outbox entry is known.
 pub(crate) fn is_new_win(decision: &Decision) -> bool {
     matches!(decision, Decision::Won { outbox_id: Some(_) })
+}
+
+/// Whether the epoch stands as it was installed and opened. Script and gate alone do not tell: after a failback the old
+/// server still has its scripts, and an older gate, but another `master_replid`.
+pub(crate) fn is_intact(probe: &Probe, epoch: Epoch, installation: &Installation) -> bool {
+    probe.gate.is_some_and(|gate| gate.epoch == epoch && gate.open)
+        && probe.scripts_present
+        && probe.server == installation.server
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use broker::{Consumers, Monitor};
-use testkit::{Stack, until};
+use testkit::{Stack, buy_one_by_one, until};
 
 const BUYERS: usize = 150;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,12 +17,7 @@ async fn a_sale_does_not_open_while_a_late_persister_holds_messages_of_the_dead_
     let sale = stack.create_sale(200).await;
     stack.reconcile().await;
     let api = stack.api().await;
-    let mut promised = Vec::new();
-    for number in 0..BUYERS {
-        let user = format!("buyer-{number}");
-        let answer = api.client.purchase(sale, &user).await;
-        promised.push((user, answer.order_id().expect("SUCCESS names its order").to_owned()));
-    }
+    let promised = buy_one_by_one(&api.client, sale, BUYERS).await;
     let dead = stack.sale(sale).await.epoch;
     stack.restart_redis(true);
 

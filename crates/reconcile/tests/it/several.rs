@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::SaleId;
 use servers::Signal;
-use testkit::{Api, Process, Stack, until};
+use testkit::{Api, Process, Stack, buy_one_by_one, until};
 
 const BUYERS: usize = 40;
 
@@ -14,12 +14,7 @@ async fn wiped_over_a_backlog() -> (Stack, Api, SaleId, Vec<(String, String)>) {
     let sale = stack.create_sale(60).await;
     stack.reconcile().await;
     let api = stack.api().await;
-    let mut promised = Vec::new();
-    for number in 0..BUYERS {
-        let user = format!("buyer-{number}");
-        let answer = api.client.purchase(sale, &user).await;
-        promised.push((user, answer.order_id().expect("SUCCESS names its order").to_owned()));
-    }
+    let promised = buy_one_by_one(&api.client, sale, BUYERS).await;
     stack.restart_redis(true);
     (stack, api, sale, promised)
 }

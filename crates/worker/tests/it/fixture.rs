@@ -7,7 +7,7 @@ use domain::{Quantity, Reservation, ReservationBatch, ReservationId, SaleId, Use
 use inventory::{Attempt, Decision, Inventory};
 use ledger::Sale;
 use serde_json::Value;
-use testkit::{Api, Stack, Told, rush};
+use testkit::{Api, Stack, Told, buy_one_by_one, rush};
 use uuid::Uuid;
 
 /// Longer than anything here takes on a busy machine.
@@ -41,13 +41,7 @@ impl Shop {
 
     /// Buyers `0..count` buy one after the other: each reservation gets a message of its own.
     pub(crate) async fn buy_one_by_one(&self, count: usize) -> Vec<(String, String)> {
-        let mut promised = Vec::new();
-        for number in 0..count {
-            let user = format!("buyer-{number}");
-            let answer = self.api.client.purchase(self.sale, &user).await;
-            promised.push((user, answer.order_id().expect("SUCCESS names its order").to_owned()));
-        }
-        promised
+        buy_one_by_one(&self.api.client, self.sale, count).await
     }
 
     /// Waits until the books are settled; every one of `promised` has its order then. Returns the books.
