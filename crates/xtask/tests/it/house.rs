@@ -10,17 +10,28 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Which of our crates each crate may import, outside of tests.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("flashsale-domain", &[]),
-    ("flashsale-inventory", &["flashsale-domain"]),
-    ("flashsale-broker", &["flashsale-domain"]),
+    ("flashsale-failpoints", &[]),
+    ("flashsale-inventory", &["flashsale-domain", "flashsale-failpoints"]),
+    ("flashsale-broker", &["flashsale-domain", "flashsale-failpoints"]),
     ("flashsale-ledger", &["flashsale-domain"]),
     ("flashsale-boot", STORES),
     (
         "flashsale-reconcile",
-        &["flashsale-domain", "flashsale-boot", "flashsale-inventory", "flashsale-broker", "flashsale-ledger"],
+        &[
+            "flashsale-domain",
+            "flashsale-failpoints",
+            "flashsale-boot",
+            "flashsale-inventory",
+            "flashsale-broker",
+            "flashsale-ledger",
+        ],
     ),
     ("flashsale-api", PROCESS),
     ("flashsale-worker", PROCESS),
+    ("flashsale-cli", &[]),
+    ("flashsale-model", &[]),
     ("flashsale-servers", &[]),
+    ("flashsale-nemesis", &[]),
     ("xtask", &["flashsale-servers"]),
     (
         "flashsale-testkit",
@@ -37,6 +48,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const STORES: &[&str] = &["flashsale-inventory", "flashsale-broker", "flashsale-ledger"];
 const PROCESS: &[&str] = &[
     "flashsale-domain",
+    "flashsale-failpoints",
     "flashsale-boot",
     "flashsale-inventory",
     "flashsale-broker",
