@@ -55,6 +55,12 @@ pub(crate) fn rabbitmq_server() -> Result<PathBuf, Error> {
     known.map_or_else(|| on_path("rabbitmq-server"), Ok)
 }
 
+/// `rabbitmqctl`, which stands beside the server's script.
+pub(crate) fn rabbitmqctl() -> Result<PathBuf, Error> {
+    let beside = rabbitmq_server()?.with_file_name("rabbitmqctl");
+    if beside.is_file() { Ok(beside) } else { on_path("rabbitmqctl") }
+}
+
 /// `epmd`, Erlang's port mapper.
 pub(crate) fn epmd() -> Result<PathBuf, Error> {
     on_path("epmd")

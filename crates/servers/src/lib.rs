@@ -13,8 +13,12 @@
 //! # Ok::<(), servers::Error>(())
 //! ```
 //!
+//! Each comes up with the accounts of `accounts.rs`: [`Running::url`] is that of our processes, who may do what they need,
+//! and [`Running::operator_url`] that of somebody who may do everything.
+//!
 //! A [`Running`] server dies with its handle unless it is told to [`Running::leave_running`].
 
+mod accounts;
 mod error;
 mod find;
 mod port;
@@ -25,6 +29,7 @@ mod redis;
 mod server;
 mod wait;
 
+pub use accounts::{APP, OWNER, POSTGRES_ACCOUNTS, REDIS_RULES, password_of, rabbitmq_definitions, url_as};
 pub use error::Error;
 pub use find::missing;
 pub use port::{Holder, free_port, holder, is_free};

@@ -7,14 +7,22 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Signal, geteuid};
 
+use crate::accounts::{APP, OWNER, POSTGRES_ACCOUNTS, fingerprint, password_of, url_as};
 use crate::process::{inhabitants, shows_directories};
-use crate::server::{absolute, write_private};
+use crate::server::{absolute, app_url, holds, write_private};
 use crate::{Error, Process, Profile, Server, find};
 
 /// The database that every cluster has from the start.
 const MAINTENANCE_DATABASE: &str = "postgres";
 
-/// A private PostgreSQL cluster on 127.0.0.1 whose superuser is `flashsale`, with a password (scram-sha-256).
+/// The superuser, by the name that most servers give it.
+const SUPERUSER: &str = "postgres";
+
+/// The file in a cluster that tells which accounts it has. PostgreSQL leaves alone what it does not know.
+const ACCOUNTS_MARK: &str = "flashsale-accounts";
+
+/// A private PostgreSQL cluster on 127.0.0.1 with three roles, each with a password (scram-sha-256): the superuser
+/// `postgres`, [`OWNER`] and [`APP`].
 #[derive(Clone, Debug)]
 pub struct Postgres {
     /// Its folder; the cluster is in `data` below it.
@@ -23,9 +31,9 @@ pub struct Postgres {
     pub log: PathBuf,
     /// Its loopback port.
     pub port: u16,
-    /// The password of `flashsale`, fixed by the first start.
+    /// The superuser's password, fixed by the first start, and the secret of [`password_of`].
     pub password: String,
-    /// The database of [`Profile::url`], created by the first start: a plain lower-case name.
+    /// The database of the URLs, created by the first start: a plain lower-case name.
     pub database: String,
     /// Further server settings (name, value), as in postgresql.conf.
     pub settings: Vec<(String, String)>,
@@ -46,6 +54,16 @@ impl Postgres {
         }
     }
 
+    /// Where the database is migrated, as [`OWNER`].
+    #[must_use]
+    pub fn owner_url(&self) -> String {
+        url_as(OWNER, &self.operator_url()).expect("our own URLs have a user, a password and a place")
+    }
+
+    fn operator_url(&self) -> String {
+        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
@@ -59,7 +77,8 @@ impl Postgres {
         let password_file = self.dir.join("password");
         write_private(&password_file, &self.password)?;
         let mut initdb = self.command(&bin.join("initdb"));
-        initdb.args(["--username=flashsale", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
+        initdb.arg(format!("--username={SUPERUSER}"));
+        initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
         if self.settings.iter().any(|(name, value)| name == "fsync" && value == "off") {
             initdb.arg("--no-sync");
         }
@@ -68,11 +87,37 @@ impl Postgres {
         std::fs::remove_file(&password_file).map_err(Error::io(format!("remove {}", password_file.display())))?;
         made?;
         if self.database != MAINTENANCE_DATABASE {
-            let mut single = self.command(&bin.join("postgres"));
-            single.arg("--single").arg("-D").arg(&unfinished).arg(MAINTENANCE_DATABASE);
-            run(&mut single, "postgres --single", &format!("CREATE DATABASE {}\n", self.database))?;
+            self.run_single(&bin, &unfinished, MAINTENANCE_DATABASE, &format!("CREATE DATABASE {}", self.database))?;
         }
         std::fs::rename(&unfinished, self.data()).map_err(Error::io(format!("create {}", self.data().display())))
+    }
+
+    /// What gives the cluster its accounts, as one command of several statements.
+    fn accounts(&self) -> String {
+        let passwords =
+            [OWNER, APP].map(|role| format!("SET password.{role} = '{}';", password_of(role, &self.password)));
+        // An empty line ends a command.
+        format!("{}\n{}", passwords.join("\n"), POSTGRES_ACCOUNTS.replace("\n\n", "\n"))
+    }
+
+    /// Gives the cluster its accounts, unless it has them. Nothing serves it yet.
+    fn create_accounts(&self, bin: &Path) -> Result<(), Error> {
+        if self.has_its_accounts() {
+            return Ok(());
+        }
+        let accounts = self.accounts();
+        self.run_single(bin, &self.data(), &self.database, &accounts)?;
+        write_private(&self.data().join(ACCOUNTS_MARK), &fingerprint(&accounts))
+    }
+
+    /// Runs one command in a cluster that nothing serves, as its superuser: passwords reach it by no argument, log or
+    /// port. Everything takes place, or nothing.
+    fn run_single(&self, bin: &Path, data: &Path, database: &str, command: &str) -> Result<(), Error> {
+        let mut single = self.command(&bin.join("postgres"));
+        single.arg("--single").arg("-j").arg("-D").arg(data).args(["-c", "exit_on_error=on"]);
+        // An error's text would show the statement, and with it a password.
+        single.args(["-c", "log_error_verbosity=terse", "-c", "log_min_error_statement=panic"]);
+        run(single.arg(database), "postgres --single", &format!("{command}\n\n"))
     }
 
     /// Removes the lock file of a killed server. PostgreSQL does so itself, unless it takes the old process for alive:
@@ -118,13 +163,18 @@ impl Server for Postgres {
             log: self.log.clone(),
             port: self.port,
             ports: vec![self.port],
-            url: format!("postgres://flashsale:{}@127.0.0.1:{}/{}", self.password, self.port, self.database),
+            url: app_url(&self.operator_url()),
+            operator_url: self.operator_url(),
             password: self.password.clone(),
             // "Fast" shutdown; SIGTERM would wait until every client has gone by itself.
             stop_signal: Signal::INT,
             kin: &["postgres"],
             probe: asks_for_password,
         }
+    }
+
+    fn has_its_accounts(&self) -> bool {
+        holds(&self.data().join(ACCOUNTS_MARK), &fingerprint(&self.accounts()))
     }
 
     fn launch(&self) -> Result<Process, Error> {
@@ -135,7 +185,9 @@ impl Server for Postgres {
         self.remove_stale_lock()?;
         let version =
             std::fs::read_to_string(&version_file).map_err(Error::io(format!("read {}", version_file.display())))?;
-        let mut command = self.command(&find::postgres_bin(Some(version.trim()))?.join("postgres"));
+        let bin = find::postgres_bin(Some(version.trim()))?;
+        self.create_accounts(&bin)?;
+        let mut command = self.command(&bin.join("postgres"));
         command.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
         // No Unix socket: its path would be too long in a deep folder.
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);

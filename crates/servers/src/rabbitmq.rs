@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::server::{absolute, loopback, write_private};
+use crate::accounts::{APP, OPERATOR, password_of, rabbitmq_definitions};
+use crate::server::{absolute, app_url, holds, loopback, write_private};
 use crate::{Error, Process, Profile, Server, find, free_port, poll};
 
 /// How long the port mapper may take to listen; it needs a few milliseconds.
 const EPMD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The file with the accounts, in the node's folder, which is where the node runs.
+const DEFINITIONS: &str = "definitions.json";
 
 /// The loopback ports of one node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,7 +39,7 @@ impl RabbitMqPorts {
     }
 }
 
-/// A private RabbitMQ node that answers on 127.0.0.1 only, with the user `flashsale`.
+/// A private RabbitMQ node that answers on 127.0.0.1 only, with two users: the administrator `operator`, and [`APP`].
 #[derive(Clone, Debug)]
 pub struct RabbitMq {
     /// Its folder: configuration, cookie and data.
@@ -44,7 +48,7 @@ pub struct RabbitMq {
     pub log: PathBuf,
     /// Its loopback ports.
     pub ports: RabbitMqPorts,
-    /// The password of the user `flashsale`, fixed by the first start, and the node's Erlang cookie.
+    /// The administrator's password, the secret of [`password_of`], and the node's Erlang cookie.
     pub password: String,
     /// Further lines of rabbitmq.conf (name, value); they win over ours.
     pub settings: Vec<(String, String)>,
@@ -61,9 +65,8 @@ impl RabbitMq {
     /// rabbitmq.conf. Logs go to the console, which is our file. A fresh node preallocates its Raft log, 512 MiB unless
     /// told otherwise; 64 MiB hold more reservations than a private node ever sees between two snapshots.
     fn configuration(&self) -> String {
-        let Self { password, .. } = self;
         let mut text = format!(
-            "listeners.tcp.1 = 127.0.0.1:{}\ndefault_user = flashsale\ndefault_pass = {password}\n\
+            "listeners.tcp.1 = 127.0.0.1:{}\nload_definitions = {DEFINITIONS}\n\
              raft.wal_max_size_bytes = 67108864\n\
              log.file = false\nlog.console = true\nlog.console.level = info\nlog.console.use_colors = off\n",
             self.ports.amqp
@@ -72,6 +75,10 @@ impl RabbitMq {
             text.push_str(&format!("{name} = {value}\n"));
         }
         text
+    }
+
+    fn definitions(&self) -> String {
+        rabbitmq_definitions(&self.password, &password_of(APP, &self.password))
     }
 
     /// The command with everything that would otherwise come from /etc, /var or the caller's environment.
@@ -110,6 +117,16 @@ impl RabbitMq {
         command
     }
 
+    /// `rabbitmqctl`, about to speak to this node as one who may do everything.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`].
+    pub fn control(&self) -> Result<Command, Error> {
+        let mut command = self.command(&find::rabbitmqctl()?);
+        command.env("RABBITMQ_CTL_ERL_ARGS", "-start_epmd false");
+        Ok(command)
+    }
+
     /// The port mapper, in the foreground: one that Erlang starts for itself would outlive the node.
     fn launch_epmd(&self) -> Result<Process, Error> {
         let port = self.ports.epmd;
@@ -123,13 +140,15 @@ impl RabbitMq {
 
 impl Server for RabbitMq {
     fn profile(&self) -> Profile {
+        let operator_url = format!("amqp://{OPERATOR}:{}@127.0.0.1:{}/%2f", self.password, self.ports.amqp);
         Profile {
             name: "rabbitmq",
             dir: self.dir.clone(),
             log: self.log.clone(),
             port: self.ports.amqp,
             ports: vec![self.ports.amqp, self.ports.dist, self.ports.epmd],
-            url: format!("amqp://flashsale:{}@127.0.0.1:{}/%2f", self.password, self.ports.amqp),
+            url: app_url(&operator_url),
+            operator_url,
             password: self.password.clone(),
             stop_signal: Signal::TERM,
             kin: &["beam.smp", "erl_child_setup", "inet_gethost", "epmd"],
@@ -137,9 +156,14 @@ impl Server for RabbitMq {
         }
     }
 
+    fn has_its_accounts(&self) -> bool {
+        holds(&self.dir.join(DEFINITIONS), &self.definitions())
+    }
+
     fn launch(&self) -> Result<Process, Error> {
         let server = find::rabbitmq_server()?;
         write_private(&self.dir.join("rabbitmq.conf"), &self.configuration())?;
+        write_private(&self.dir.join(DEFINITIONS), &self.definitions())?;
         write_private(&self.dir.join("enabled_plugins"), "[].\n")?;
         write_private(&self.dir.join(".erlang.cookie"), &self.password)?;
         self.launch_epmd()?.spawn_beside(&mut self.command(&server), &self.log)

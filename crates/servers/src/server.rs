@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::accounts::{APP, url_as};
 use crate::process::bury;
 use crate::{Error, Process, Stopped, poll};
 
@@ -27,9 +28,11 @@ pub struct Profile {
     pub port: u16,
     /// Every loopback port it listens on.
     pub ports: Vec<u16>,
-    /// Where and as whom clients connect.
+    /// Where our processes connect, as [`crate::APP`].
     pub url: String,
-    /// The secret that the probe needs.
+    /// The same as somebody who may do everything.
+    pub operator_url: String,
+    /// The operator's password, which the probe needs.
     pub(crate) password: String,
     /// The signal on which it ends in good order without waiting for its clients.
     pub(crate) stop_signal: Signal,
@@ -72,6 +75,9 @@ pub trait Server {
     /// [`Error::NotInstalled`], [`Error::Setup`] or [`Error::Io`].
     fn launch(&self) -> Result<Process, Error>;
 
+    /// Whether the server that was last started in its folder was started with these very accounts.
+    fn has_its_accounts(&self) -> bool;
+
     /// Starts it, over the data of its last run if there is any. It accepts clients after [`Running::wait_ready`].
     ///
     /// # Errors
@@ -98,10 +104,16 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where and as whom clients connect.
+    /// Where our processes connect, as [`crate::APP`].
     #[must_use]
     pub fn url(&self) -> &str {
         &self.profile.url
+    }
+
+    /// The same as somebody who may do everything.
+    #[must_use]
+    pub fn operator_url(&self) -> &str {
+        &self.profile.operator_url
     }
 
     /// Its loopback port for clients.
@@ -186,4 +198,14 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         file.write_all(text.as_bytes())
     };
     write().map_err(Error::io(format!("write {}", path.display())))
+}
+
+/// Whether the file holds this text.
+pub(crate) fn holds(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|held| held == text)
+}
+
+/// The URL of [`crate::APP`] at the place of an operator's URL that we have made.
+pub(crate) fn app_url(operator_url: &str) -> String {
+    url_as(APP, operator_url).expect("our own URLs have a user, a password and a place")
 }

@@ -66,6 +66,7 @@ impl Binaries {
         let log = home.log("reconcile");
         let output = fs::OpenOptions::new().create(true).append(true).open(&log)?;
         let mut reconcile = self.command(RECONCILE, home, stack);
+        reconcile.envs([stack.owner_configuration(home)]);
         let status = reconcile.arg("--seed").stdout(output.try_clone()?).stderr(output).status()?;
         ensure!(status.success(), "{RECONCILE} failed ({status}); {}", tail(&log));
         Ok(())
@@ -89,7 +90,7 @@ impl Binaries {
         Ok(())
     }
 
-    /// A command with the whole configuration in its environment.
+    /// A command with its configuration in its environment.
     fn command(&self, binary: &str, home: &Home, stack: &Stack) -> Command {
         let mut command = Command::new(self.folder.join(binary));
         command.current_dir(home.run_dir()).envs(stack.configuration(home));

@@ -18,7 +18,7 @@ pub const SERVERS: [&str; 3] = ["postgres", "redis", "rabbitmq"];
 
 const FILE: &str = "stack.json";
 
-/// The user and the database of the local PostgreSQL.
+/// The database of the local PostgreSQL.
 const DATABASE: &str = "flashsale";
 
 /// Everything about a stack that must not change between two starts. All ports are on 127.0.0.1.
@@ -38,11 +38,11 @@ pub struct Stack {
     pub postgres_port: u16,
     /// The bearer token of the admin endpoints.
     pub admin_token: String,
-    /// The password of Redis' default user.
+    /// Redis' secret: its default user's password, of which the others are made (see [`servers::password_of`]).
     pub redis_password: String,
-    /// The password of RabbitMQ's user `flashsale`, and the node's cookie.
+    /// RabbitMQ's secret, in the same way its administrator's password; and the node's cookie.
     pub amqp_password: String,
-    /// The password of PostgreSQL's user `flashsale`.
+    /// PostgreSQL's secret, in the same way its superuser's password.
     pub postgres_password: String,
 }
 
@@ -133,29 +133,43 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.api_port)
     }
 
-    /// What a person or a load test wants to know, as environment variables.
+    /// What a person or a load test wants to know, as environment variables: our processes' URLs of the servers, and
+    /// those of somebody who may do everything.
     #[must_use]
     pub fn exports(&self, home: &Home) -> Vec<(&'static str, String)> {
+        let owner_url = self.postgres(home).owner_url();
+        let [postgres, redis, rabbitmq] = self.servers(home).map(|server| server.profile());
         vec![
             ("FLASHSALE_URL", self.api_url()),
             ("FLASHSALE_ADMIN_TOKEN", self.admin_token.clone()),
-            ("DATABASE_URL", self.postgres(home).profile().url),
-            ("REDIS_URL", self.redis(home).profile().url),
-            ("AMQP_URL", self.rabbitmq(home).profile().url),
+            ("DATABASE_URL", postgres.url),
+            ("DATABASE_OWNER_URL", owner_url),
+            ("DATABASE_OPERATOR_URL", postgres.operator_url),
+            ("REDIS_URL", redis.url),
+            ("REDIS_OPERATOR_URL", redis.operator_url),
+            ("AMQP_URL", rabbitmq.url),
+            ("AMQP_OPERATOR_URL", rabbitmq.operator_url),
         ]
     }
 
-    /// The configuration of our processes, as environment variables.
+    /// The configuration of our processes that go on running, as environment variables.
     #[must_use]
     pub fn configuration(&self, home: &Home) -> Vec<(&'static str, String)> {
+        let [postgres, redis, rabbitmq] = self.servers(home).map(|server| server.profile().url);
         vec![
-            ("FLASHSALE__POSTGRES__URL", self.postgres(home).profile().url),
-            ("FLASHSALE__REDIS__URL", self.redis(home).profile().url),
-            ("FLASHSALE__RABBITMQ__URL", self.rabbitmq(home).profile().url),
+            ("FLASHSALE__POSTGRES__URL", postgres),
+            ("FLASHSALE__REDIS__URL", redis),
+            ("FLASHSALE__RABBITMQ__URL", rabbitmq),
             ("FLASHSALE__API__HOST", "127.0.0.1".to_owned()),
             ("FLASHSALE__API__PORT", self.api_port.to_string()),
             ("FLASHSALE__API__ADMIN_TOKEN", self.admin_token.clone()),
         ]
+    }
+
+    /// What `flashsale-reconcile` has to know beyond [`Stack::configuration`].
+    #[must_use]
+    pub fn owner_configuration(&self, home: &Home) -> (&'static str, String) {
+        ("FLASHSALE__POSTGRES__OWNER_URL", self.postgres(home).owner_url())
     }
 }
 

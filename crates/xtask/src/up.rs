@@ -100,15 +100,20 @@ fn settle_ports(home: &Home, port: Option<u16>) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Starts the servers that do not run, all at once, and waits for them.
+/// Starts the servers that do not run, all at once, and waits for them. One that an earlier build has started with other
+/// accounts is started anew.
 fn start_servers(stack: &Stack, home: &Home, progress: &Progress) -> Result<()> {
     let mut starting = Vec::new();
     for server in stack.servers(home) {
         let name = server.profile().name;
-        if let Some(pid) = home.process(name).map(|process| process.pid()) {
-            progress.say(format_args!("{name} runs already (process {pid})"));
-            starting.extend(server.adopt(pid).map(|running| (name, running)));
-            continue;
+        if let Some(mut running) = home.process(name).and_then(|process| server.adopt(process.pid())) {
+            if server.has_its_accounts() {
+                progress.say(format_args!("{name} runs already (process {})", running.pid()));
+                starting.push((name, running));
+                continue;
+            }
+            progress.say(format_args!("{name} runs with older accounts; replacing it"));
+            running.stop(SERVER_TIMEOUT)?;
         }
         let mut running = server.start()?;
         home.record(name, running.pid())?;

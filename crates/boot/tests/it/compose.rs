@@ -12,7 +12,7 @@ use crate::repository;
 const SERVERS: [&str; 3] = ["postgres", "redis", "rabbitmq"];
 
 /// Each process with its service.
-fn processes(compose: &Yaml) -> impl Iterator<Item = (&'static str, &Yaml)> {
+pub(crate) fn processes(compose: &Yaml) -> impl Iterator<Item = (&'static str, &Yaml)> {
     PROCESSES.into_iter().map(|(name, _)| (name, &compose["services"][name]))
 }
 
@@ -60,37 +60,6 @@ fn a_misspelt_variable_is_no_setting() {
         for misspelt in [format!("{variable}X"), format!("{section}X__{field}")] {
             let settings = Settings::from_variables(HashMap::from([(misspelt.clone(), value.clone())]));
             assert!(settings.is_err(), "{misspelt}");
-        }
-    }
-}
-
-#[test]
-fn the_settings_lead_to_the_servers_of_this_file() {
-    let passwords = [
-        ("FLASHSALE_POSTGRES_PASSWORD", "p1"),
-        ("FLASHSALE_REDIS_PASSWORD", "p2"),
-        ("FLASHSALE_RABBITMQ_PASSWORD", "p3"),
-    ];
-    let token = ("FLASHSALE_ADMIN_TOKEN", "a-token-of-the-operator");
-    let given = load(&[passwords.as_slice(), &[token]].concat()).unwrap();
-    for compose in [loaded(), given] {
-        let server = |name: &str| environment(&compose["services"][name]);
-        let (postgres, redis, rabbitmq) = (server("postgres"), server("redis"), server("rabbitmq"));
-        let postgres =
-            ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"].map(|variable| postgres[variable].as_str());
-        let rabbitmq = ["RABBITMQ_DEFAULT_USER", "RABBITMQ_DEFAULT_PASS"].map(|variable| rabbitmq[variable].as_str());
-        let redis = redis["REDISCLI_AUTH"].as_str();
-        let required = format!("--requirepass {redis}");
-        assert!(texts(&compose["services"]["redis"]["command"]).contains(&required.as_str()), "{required}");
-        for (name, service) in processes(&compose) {
-            let variables = environment(service);
-            let [user, password, database] = postgres;
-            let expected = format!("postgres://{user}:{password}@postgres:5432/{database}");
-            assert_eq!(variables["FLASHSALE__POSTGRES__URL"], expected, "{name}");
-            assert_eq!(variables["FLASHSALE__REDIS__URL"], format!("redis://:{redis}@redis:6379/0"), "{name}");
-            let [user, password] = rabbitmq;
-            let expected = format!("amqp://{user}:{password}@rabbitmq:5672/%2f");
-            assert_eq!(variables["FLASHSALE__RABBITMQ__URL"], expected, "{name}");
         }
     }
 }

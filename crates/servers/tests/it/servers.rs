@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, Running, Server, Stopped, free_port, inhabitants, is_free};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with mode 0700 and a space in its name, and the one below it for a server.
-fn private_folder() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn private_folder() -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::Builder::new().prefix("only mine ").tempdir().unwrap();
     fs::set_permissions(parent.path(), Permissions::from_mode(0o700)).unwrap();
     let dir = parent.path().join("server");
     (parent, dir)
 }
 
-fn start(server: &impl Server) -> Running {
+pub(crate) fn start(server: &impl Server) -> Running {
     let mut running = server.start().unwrap();
     running.wait_ready(PATIENCE).unwrap_or_else(|error| {
         panic!("{error}\n{}", fs::read_to_string(server.profile().log).unwrap_or_default());
@@ -31,7 +31,7 @@ fn start(server: &impl Server) -> Running {
 fn stop_and_expect_nothing_left(mut running: Running, folder: &Path) {
     assert_eq!(running.stop(PATIENCE).unwrap(), Stopped::Gracefully);
     assert!(is_free(running.port()));
-    assert_eq!(inhabitants(folder), []);
+    assert!(inhabitants(folder).is_empty());
 }
 
 fn redis_says(port: u16, commands: &str, answer_length: usize) -> String {
@@ -74,7 +74,7 @@ fn redis_takes_settings_that_win_over_ours() {
 }
 
 /// Runs one statement through psql and gives what it printed.
-fn psql(url: &str, statement: &str) -> String {
+pub(crate) fn psql(url: &str, statement: &str) -> String {
     let output = Command::new("psql").args([url, "-Atqc", statement]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -85,12 +85,12 @@ fn postgres_keeps_what_it_committed_over_kill_9_and_leaves_no_process() {
     let (parent, dir) = private_folder();
     let postgres = Postgres { database: "shop".to_owned(), ..Postgres::new(&dir, free_port().unwrap(), "secret") };
     let mut running = start(&postgres);
-    psql(running.url(), "CREATE TABLE sold AS SELECT 7 AS units");
+    psql(running.operator_url(), "CREATE TABLE sold AS SELECT 7 AS units");
     running.kill().unwrap();
-    assert_eq!(inhabitants(parent.path()), []);
+    assert!(inhabitants(parent.path()).is_empty());
 
     let running = start(&postgres);
-    assert_eq!(psql(running.url(), "SELECT units, current_database() FROM sold"), "7|shop");
+    assert_eq!(psql(running.operator_url(), "SELECT units, current_database() FROM sold"), "7|shop");
     stop_and_expect_nothing_left(running, parent.path());
 }
 
@@ -100,7 +100,7 @@ fn postgres_takes_settings_and_wants_the_password() {
     let settings = vec![("fsync".to_owned(), "off".to_owned()), ("max_connections".to_owned(), "7".to_owned())];
     let running = start(&Postgres { settings, ..Postgres::new(&dir, free_port().unwrap(), "secret") });
     assert_eq!(psql(running.url(), "SHOW max_connections"), "7");
-    let wrong = running.url().replace("secret", "guess");
+    let wrong = running.operator_url().replace("secret", "guess");
     let refused = Command::new("psql").args([&wrong, "-Atqc", "SELECT 1"]).stderr(Stdio::null()).status().unwrap();
     assert!(!refused.success());
 }
