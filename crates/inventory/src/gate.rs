@@ -57,12 +57,13 @@ impl Inventory {
     }
 }
 
-/// The fields of a gate as Redis answers for them: `epoch`, `open`, `stock`, `starts_ms`, `ends_ms`, `terms`.
-pub(crate) type GateFields = [Option<String>; 6];
+/// The fields of a gate as Redis answers for them: `epoch`, `open`, `stock`, `starts_ms`, `ends_ms`, `terms`,
+/// `replid`.
+pub(crate) type GateFields = [Option<String>; 7];
 
 /// Adds the question that [`read_gate`] reads the answer of.
 pub(crate) fn ask_for_gate(ask: &mut Pipeline, sale: SaleId, epoch: Epoch) {
-    let fields = ["epoch", "open", "stock", "starts_ms", "ends_ms", "terms"];
+    let fields = ["epoch", "open", "stock", "starts_ms", "ends_ms", "terms", "replid"];
     ask.cmd("HMGET").arg(Key::gate(sale, epoch)).arg(&fields);
 }
 
@@ -76,7 +77,9 @@ pub(crate) fn read_gate(sale: SaleId, epoch: Epoch, fields: &GateFields) -> Resu
 }
 
 fn intact_gate(epoch: Epoch, fields: &GateFields) -> Option<Gate> {
-    let [_, open, stock, starts_ms, ends_ms, terms] = fields.each_ref().map(Option::as_deref);
+    let [_, open, stock, starts_ms, ends_ms, terms, replid] = fields.each_ref().map(Option::as_deref);
+    // Compared by `reserve.lua`.
+    replid?;
     Some(Gate {
         epoch,
         open: match open? {
@@ -94,18 +97,18 @@ fn intact_gate(epoch: Epoch, fields: &GateFields) -> Option<Gate> {
 mod tests {
     use super::*;
 
-    fn fields(values: [&str; 6]) -> GateFields {
+    fn fields(values: [&str; 7]) -> GateFields {
         values.map(|value| (value != "absent").then(|| value.to_owned()))
     }
 
     #[test]
     fn a_gate_is_whole_absent_or_damaged_and_never_a_default() {
         let sale = "018f4b1e-0000-7000-8000-000000000001".parse().unwrap();
-        let whole = ["7", "1", "-3", "10", "20", "1999 EUR 600"];
+        let whole = ["7", "1", "-3", "10", "20", "1999 EUR 600", "aa"];
         let gate = read_gate(sale, Epoch(7), &fields(whole)).unwrap().unwrap();
         assert_eq!((gate.open, gate.stock, gate.terms.hold_seconds), (true, -3, 600));
         assert_eq!(read_gate(sale, Epoch(8), &fields(whole)).unwrap(), None);
-        assert_eq!(read_gate(sale, Epoch(7), &fields(["absent"; 6])).unwrap(), None);
+        assert_eq!(read_gate(sale, Epoch(7), &fields(["absent"; 7])).unwrap(), None);
         for field in 1..6 {
             for wrong in ["absent", "", "x"] {
                 let mut damaged = whole;
@@ -113,5 +116,8 @@ mod tests {
                 assert!(read_gate(sale, Epoch(7), &fields(damaged)).is_err(), "{damaged:?}");
             }
         }
+        let mut of_any_history = whole;
+        of_any_history[6] = "absent";
+        assert!(read_gate(sale, Epoch(7), &fields(of_any_history)).is_err());
     }
 }

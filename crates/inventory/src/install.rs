@@ -1,6 +1,7 @@
 //! Install, open, close and remove the gate of an epoch: the reconciler's side.
 
 use domain::{Epoch, Installation, ReservationId, SaleId, Scripts, Terms, UserId, Window};
+use failpoints::Bug;
 
 use crate::keys::Key;
 use crate::scripts::evalsha;
@@ -46,7 +47,10 @@ impl Inventory {
         write.atomic().cmd("UNLINK").arg(&Key::all(sale, epoch)).ignore();
         write.cmd("HSET").arg(key).arg("epoch").arg(epoch.0).arg("open").arg("0").arg("stock").arg(gate.stock);
         write.arg("starts_ms").arg(gate.window.starts_ms).arg("ends_ms").arg(gate.window.ends_ms);
-        write.arg("terms").arg(gate.terms.to_string()).ignore();
+        write.arg("terms").arg(gate.terms.to_string());
+        // The history the gate is good for. With the bug planted, every history has what the script looks for.
+        let is_any = failpoints::planted(Bug::ServerNotCompared);
+        write.arg("replid").arg(if is_any { "" } else { &server.master_replid }).ignore();
         write.cmd("EXPIRE").arg(key).arg(UNOPENED_TTL_SECONDS).ignore();
         self.connection.pipeline::<()>(&write).await?;
         Ok(Installation { scripts, server })

@@ -32,6 +32,14 @@ impl Inventory {
         identity(&info)
     }
 
+    /// The time by Redis's clock, which every window goes by: Unix time in milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; [`Error::Protocol`] on an unknown answer.
+    pub async fn now_ms(&self) -> Result<i64, Error> {
+        unix_ms(&self.connection.call(&redis::cmd("TIME")).await?)
+    }
+
     /// [`Inventory::probe_all`] for one sale.
     ///
     /// # Errors

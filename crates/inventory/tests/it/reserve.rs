@@ -158,7 +158,10 @@ async fn another_epochs_gate_is_a_lost_gate() {
 #[tokio::test]
 async fn a_damaged_gate_is_an_error_and_nothing_is_written() {
     let sale = Sale::open(5).await;
-    for (field, value) in [("stock", "5"), ("starts_ms", "0"), ("ends_ms", "9000000000000"), ("terms", "1 EUR 0")] {
+    let replid = &sale.installation.server.master_replid;
+    let fields =
+        [("stock", "5"), ("starts_ms", "0"), ("ends_ms", "9000000000000"), ("terms", "1 EUR 0"), ("replid", replid)];
+    for (field, value) in fields {
         sale.raw::<()>(&["HDEL", &sale.key("gate"), field]).await;
         let result = sale.try_reserve(&[attempt("ann", 1)]).await;
         assert!(matches!(result, Err(Error::Protocol(_))), "without {field}: {result:?}");
