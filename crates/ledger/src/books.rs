@@ -28,7 +28,7 @@ pub struct LedgerBooks {
     pub pending: Vec<Adjustment>,
     /// Units withheld by dead letters.
     pub dead_letter_units: i64,
-    /// Buyers of dead letters who have no order.
+    /// Buyers of dead letters, resolved or not, who have no order.
     pub dead_letter_buyers: i64,
 }
 

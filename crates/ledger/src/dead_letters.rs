@@ -1,9 +1,13 @@
 //! Messages that can never become an order, and what is known of a reservation.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use domain::{Epoch, Reservation, ReservationBatch, ReservationId, SaleId};
-use sqlx::PgExecutor;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::apply::units;
@@ -59,7 +63,156 @@ impl DeadLetter {
     }
 }
 
+/// How a dead letter was resolved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resolution {
+    /// Its reservation became an order after all.
+    Redriven,
+    /// It was given up, and its units went back on sale.
+    Discarded,
+}
+
+impl Resolution {
+    /// Its name in PostgreSQL and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redriven => "redriven",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+impl fmt::Display for Resolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no [`Resolution`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is not a resolution")]
+pub struct UnknownResolution(String);
+
+impl FromStr for Resolution {
+    type Err = UnknownResolution;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Redriven, Self::Discarded].into_iter().find(|each| each.as_str() == text);
+        known.ok_or_else(|| UnknownResolution(text.to_owned()))
+    }
+}
+
+/// A dead letter as PostgreSQL has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuriedLetter {
+    /// The letter's own id.
+    pub id: Uuid,
+    /// The sale it names, which need not exist.
+    pub sale_id: Option<SaleId>,
+    /// The epoch it names.
+    pub epoch: Option<Epoch>,
+    /// Its reservation; `None`, like the next two, where the message cannot be read.
+    pub reservation_id: Option<ReservationId>,
+    /// The buyer.
+    pub user_id: Option<String>,
+    /// Units reserved.
+    pub quantity: Option<i32>,
+    /// Why it is no order.
+    pub reason: String,
+    /// The message; in a list no more than its first [`LISTED_BODY_BYTES`].
+    pub body: Vec<u8>,
+    /// Length of the whole message.
+    pub body_bytes: i32,
+    /// When it was buried, by PostgreSQL's clock.
+    pub created_at: DateTime<Utc>,
+    /// When and how it was resolved; `None` while nobody has decided.
+    pub resolved: Option<(DateTime<Utc>, Resolution)>,
+}
+
+/// How much of a message a list shows. Messages may have megabytes, and a list two hundred of them.
+pub const LISTED_BODY_BYTES: i32 = 4_096;
+
+/// Which dead letters to list.
+#[derive(Clone, Debug, Default)]
+pub struct LetterFilter {
+    /// Of this sale only.
+    pub sale: Option<SaleId>,
+    /// The resolved ones only, or the unresolved ones only.
+    pub resolved: Option<bool>,
+    /// Those after the letter with this age and id, in the list's order.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    /// The most letters to list.
+    pub limit: i64,
+}
+
+impl FromRow<'_, PgRow> for BuriedLetter {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let resolution: Option<&str> = row.try_get("resolution")?;
+        let resolution = resolution
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| sqlx::Error::ColumnDecode { index: "resolution".to_owned(), source: Box::new(error) })?;
+        let resolved_at: Option<DateTime<Utc>> = row.try_get("resolved_at")?;
+        Ok(Self {
+            id: row.try_get("id")?,
+            sale_id: row.try_get::<Option<_>, _>("sale_id")?.map(SaleId),
+            epoch: row.try_get::<Option<_>, _>("epoch")?.map(Epoch),
+            reservation_id: row.try_get::<Option<_>, _>("reservation_id")?.map(ReservationId),
+            user_id: row.try_get("user_id")?,
+            quantity: row.try_get("quantity")?,
+            reason: row.try_get("reason")?,
+            body: row.try_get("body")?,
+            body_bytes: row.try_get("body_bytes")?,
+            created_at: row.try_get("created_at")?,
+            resolved: resolved_at.zip(resolution),
+        })
+    }
+}
+
 impl Ledger {
+    /// Dead letters, the oldest first, each with the beginning of its message.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn dead_letters(&self, filter: &LetterFilter) -> Result<Vec<BuriedLetter>, Error> {
+        let (after_at, after_id) = filter.after.unzip();
+        let letters = sqlx::query_as(
+            "SELECT id, sale_id, epoch, reservation_id, user_id, quantity, reason, substring(body FOR $6) AS body,
+                    octet_length(body) AS body_bytes, created_at, resolved_at, resolution
+             FROM dead_letters
+             WHERE ($1::uuid IS NULL OR sale_id = $1) AND ($2::bool IS NULL OR (resolved_at IS NOT NULL) = $2)
+               AND (created_at, id) > (coalesce($3::timestamptz, '-infinity'), $4::uuid)
+             ORDER BY created_at, id LIMIT $5",
+        )
+        .bind(filter.sale.map(|sale| sale.0))
+        .bind(filter.resolved)
+        .bind(after_at)
+        // Without a letter to follow, nothing is as old as the other half.
+        .bind(after_id.unwrap_or_default())
+        .bind(filter.limit)
+        .bind(LISTED_BODY_BYTES)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(letters)
+    }
+
+    /// One dead letter with its whole message; `None` where there is none of this id.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn dead_letter(&self, id: Uuid) -> Result<Option<BuriedLetter>, Error> {
+        let letter = sqlx::query_as(
+            "SELECT id, sale_id, epoch, reservation_id, user_id, quantity, reason, body,
+                    octet_length(body) AS body_bytes, created_at, resolved_at, resolution
+             FROM dead_letters WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(letter)
+    }
+
     /// Writes a dead letter. A reservation, or a body that cannot be read, is buried once, however often this is called
     /// for it.
     ///

@@ -70,7 +70,7 @@ impl Ledger {
     }
 
     /// Up to `limit` buyers the gate has to know, by ascending reservation id, from just after `after` on: everyone
-    /// with an order, whatever its state, and everyone without one whose units a dead letter withholds.
+    /// with an order, whatever its state, and everyone without one who has a dead letter.
     ///
     /// # Errors
     /// PostgreSQL failed.

@@ -9,6 +9,7 @@ mod adjustments;
 mod apply;
 mod books;
 mod dead_letters;
+mod decisions;
 mod demo;
 mod drain;
 mod error;
@@ -27,7 +28,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use adjustments::Adjustment;
 pub use books::{LedgerBooks, LockedBooks};
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{BuriedLetter, DeadLetter, LISTED_BODY_BYTES, LetterFilter, Resolution, UnknownResolution};
+pub use decisions::Verdict;
 pub use demo::DEMO_SALE;
 pub use drain::Settled;
 pub use error::Error;
@@ -41,6 +43,8 @@ pub use sales::{NewSale, Sale};
 pub struct Config {
     /// `postgres://user:password@host:port/database`
     pub url: SecretString,
+    /// The same as the database's owner, who migrates it; empty: [`Config::url`] does.
+    pub owner_url: SecretString,
     /// The most connections one process opens.
     pub max_connections: u32,
     /// How long a call waits for a free or a new connection, in milliseconds, before it fails as transient.
@@ -61,8 +65,12 @@ impl Ledger {
     /// # Errors
     /// [`Error::Config`] where the URL cannot be read; the text never shows its password.
     pub fn new(config: &Config) -> Result<Self, Error> {
+        Self::connecting_to(&config.url, config)
+    }
+
+    fn connecting_to(url: &SecretString, config: &Config) -> Result<Self, Error> {
         let timeout_ms = config.statement_timeout_ms.to_string();
-        let connection = PgConnectOptions::from_str(config.url.expose_secret())
+        let connection = PgConnectOptions::from_str(url.expose_secret())
             .map_err(Error::Config)?
             .application_name("flashsale")
             .options([
@@ -83,12 +91,16 @@ impl Ledger {
         Ok(Self { pool })
     }
 
-    /// Brings the database to the schema of this build. Any number of processes may call this at once.
+    /// Brings the database to the schema of this build, as its owner. Any number of processes may call this at once.
     ///
     /// # Errors
-    /// PostgreSQL failed, or the database was migrated by a build that knows other migrations.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        sqlx::migrate!("../../migrations").run(&self.pool).await.map_err(Error::from)
+    /// [`Error::Config`] where the owner's URL cannot be read, PostgreSQL failed, the role may not change the schema, or the database was migrated by a build that knows other migrations.
+    pub async fn migrate(config: &Config) -> Result<(), Error> {
+        let has_owner = !config.owner_url.expose_secret().is_empty();
+        let owner = Self::connecting_to(if has_owner { &config.owner_url } else { &config.url }, config)?;
+        let migrated = sqlx::migrate!("../../migrations").run(&owner.pool).await;
+        owner.close().await;
+        migrated.map_err(Error::from)
     }
 
     /// Asks PostgreSQL for nothing.

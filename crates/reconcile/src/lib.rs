@@ -11,6 +11,7 @@
 mod plan;
 mod rebuild;
 mod reconciler;
+mod redrive;
 mod report;
 mod verify;
 

@@ -148,7 +148,7 @@ async fn a_letter_about_an_order_takes_no_units_off_a_second_time() {
 }
 
 #[tokio::test]
-async fn a_letter_that_was_decided_about_holds_nothing_back() {
+async fn a_letter_that_was_decided_about_holds_back_no_units_and_keeps_its_buyer_known() {
     let fixture = Fixture::with_stock(10).await;
     fixture.ledger.bury(&letter(&fixture, 1, &units("ann", 3))).await.unwrap();
     sqlx::raw_sql("UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
@@ -156,7 +156,7 @@ async fn a_letter_that_was_decided_about_holds_nothing_back() {
         .await
         .unwrap();
     let books = fixture.books().await;
-    assert_eq!((books.dead_letter_units, books.dead_letter_buyers), (0, 0));
+    assert_eq!((books.dead_letter_units, books.dead_letter_buyers), (0, 1));
     fixture.close().await;
 }
 

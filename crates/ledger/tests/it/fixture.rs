@@ -119,7 +119,13 @@ impl Fixture {
 }
 
 pub(crate) fn config(url: &str) -> Config {
-    Config { url: url.into(), max_connections: 10, acquire_timeout_ms: 5_000, statement_timeout_ms: 10_000 }
+    Config {
+        url: url.into(),
+        owner_url: "".into(),
+        max_connections: 10,
+        acquire_timeout_ms: 5_000,
+        statement_timeout_ms: 10_000,
+    }
 }
 
 pub(crate) fn new_sale(id: SaleId, total_stock: u32) -> NewSale {

@@ -1,7 +1,7 @@
 //! Creating and reading sales; migrations; the demonstration sales.
 
 use domain::{Epoch, SaleId, SaleState, Window};
-use ledger::{DEMO_SALE, Error, Ledger, NewSale};
+use ledger::{Config, DEMO_SALE, Error, Ledger, NewSale};
 use testkit::database::Database;
 use uuid::Uuid;
 
@@ -42,11 +42,22 @@ async fn a_sale_that_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn migrating_again_and_at_once_is_harmless() {
     let fixture = Fixture::with_stock(1).await;
-    let ledger = &fixture.ledger;
-    let (one, two, three) = tokio::join!(ledger.migrate(), ledger.migrate(), ledger.migrate());
+    let database = &fixture.database;
+    let config = Config { owner_url: database.owner_url.clone().into(), ..config(&database.url) };
+    let migrate = || Ledger::migrate(&config);
+    let (one, two, three) = tokio::join!(migrate(), migrate(), migrate());
     one.and(two).and(three).unwrap();
-    ledger.ping().await.unwrap();
+    fixture.ledger.ping().await.unwrap();
     fixture.close().await;
+}
+
+#[tokio::test]
+async fn only_the_owner_of_the_database_migrates() {
+    let database = Database::create().await;
+    let error = Ledger::migrate(&config(&database.url)).await.unwrap_err();
+    assert!(matches!(error, Error::Migrate(_)), "{error}");
+    Ledger::migrate(&config(&database.owner_url)).await.unwrap();
+    database.drop_now().await;
 }
 
 #[tokio::test]
