@@ -31,6 +31,8 @@ pub struct Settings {
     pub persister: Persister,
     /// `[keeper]`
     pub keeper: Keeper,
+    /// `[worker]`
+    pub worker: Worker,
     /// `[log]`
     pub log: Log,
 }
@@ -47,7 +49,10 @@ pub struct Api {
     pub allow_no_admin_token: bool,
     #[serde(deserialize_with = "comma_separated")]
     pub cors_origins: Vec<String>,
+    pub max_connections: usize,
+    pub keep_alive_seconds: u64,
     pub max_waiting: usize,
+    pub max_wait_ms: u64,
     pub refresh_ms: u64,
     pub flush_ms: u64,
     pub stop_seconds: u64,
@@ -71,6 +76,15 @@ pub struct Keeper {
     pub sweep_after_ms: u64,
     pub republish_seconds: u64,
     pub cleanup_after_seconds: u32,
+}
+
+/// `[worker]`: persisters and keepers alike.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented once, in default.toml")]
+pub struct Worker {
+    pub watchdog_seconds: u64,
+    pub stop_seconds: u64,
 }
 
 /// `[log]`
@@ -123,7 +137,10 @@ impl Settings {
 
     fn check(&self) -> Result<(), InvalidSettings> {
         let least_one = [
+            ("api.max_connections", self.api.max_connections as u64),
+            ("api.keep_alive_seconds", self.api.keep_alive_seconds),
             ("api.max_waiting", self.api.max_waiting as u64),
+            ("api.max_wait_ms", self.api.max_wait_ms),
             ("api.refresh_ms", self.api.refresh_ms),
             ("api.flush_ms", self.api.flush_ms),
             ("persister.batch_reservations", self.persister.batch_reservations as u64),
@@ -134,9 +151,18 @@ impl Settings {
         if let Some((name, _)) = least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(InvalidSettings::field(name, &"must be at least 1"));
         }
+        let patience_ms = self.postgres.acquire_timeout_ms.saturating_add(self.postgres.statement_timeout_ms);
+        let patience_ms = patience_ms.max(2_000 * u64::from(self.rabbitmq.heartbeat_seconds));
+        if self.worker.watchdog_seconds.saturating_mul(1_000) <= patience_ms {
+            let problem = format!("must exceed {patience_ms} ms, the longest that a server may take to answer");
+            return Err(InvalidSettings::field("worker.watchdog_seconds", &problem));
+        }
         // The clients find out late, one of them only when it connects. The value is withheld: it holds a password.
+        let ledger::Config { url, owner_url, .. } = &self.postgres;
+        let owner_url = if owner_url.expose_secret().is_empty() { url } else { owner_url };
         let schemes = [
-            ("postgres.url", &self.postgres.url, ["postgres://", "postgresql://"].as_slice()),
+            ("postgres.url", url, ["postgres://", "postgresql://"].as_slice()),
+            ("postgres.owner_url", owner_url, &["postgres://", "postgresql://"]),
             ("redis.url", &self.redis.url, &["redis://"]),
             ("rabbitmq.url", &self.rabbitmq.url, &["amqp://"]),
         ];
@@ -238,8 +264,11 @@ mod tests {
             ("FLASHSALE__LOG__FORMAT", "xml", "log.format"),
             ("FLASHSALE__KEEPER__TICK_MS", "0", "keeper.tick_ms"),
             ("FLASHSALE__RABBITMQ__PREFETCH", "-1", "rabbitmq.prefetch"),
+            ("FLASHSALE__WORKER__WATCHDOG_SECONDS", "20", "worker.watchdog_seconds"),
+            ("FLASHSALE__POSTGRES__STATEMENT_TIMEOUT_MS", "28000", "worker.watchdog_seconds"),
             ("FLASHSALE__RABBITMQ__URL", "http://planted-secret@h", "rabbitmq.url"),
             ("FLASHSALE__POSTGRES__URL", "mysql://planted-secret@h", "postgres.url"),
+            ("FLASHSALE__POSTGRES__OWNER_URL", "mysql://planted-secret@h", "postgres.owner_url"),
             ("FLASHSALE__REDIS__URL", "127.0.0.1:6379", "redis.url"),
         ] {
             let problem = load(&[(name, value)]).unwrap_err().to_string();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use lapin::uri::AMQPUri;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 /// How to reach RabbitMQ, and how long and how much to wait for.
@@ -32,6 +33,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// `host:port`, as far as the URL can be read.
+    pub(crate) fn address(&self) -> String {
+        let uri = self.url.expose_secret().parse::<AMQPUri>();
+        uri.map_or_else(|_| "?".to_owned(), |uri| format!("{}:{}", uri.authority.host, uri.authority.port))
+    }
+
     /// How long the broker may take to answer.
     pub(crate) fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.connect_timeout_ms)

@@ -6,9 +6,9 @@ use domain::{Epoch, SaleId};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{BasicProperties, Channel};
 
-use crate::connection::{answer, close, close_channel, connect};
+use crate::connection::{Connection, answer, close, close_channel, connect};
 use crate::topology::queue_name;
 use crate::{Config, Error};
 

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use domain::{Epoch, SaleId};
-use lapin::Connection;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::sync::Mutex;
 
-use crate::connection::{connect, on_own_channel};
+use crate::connection::{Connection, connect, on_own_channel};
 use crate::topology::queue_name;
 use crate::{Config, Error};
 

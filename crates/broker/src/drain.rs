@@ -6,10 +6,10 @@ use std::sync::{Mutex as StdMutex, MutexGuard};
 use domain::{Epoch, SaleId};
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Acker, Channel, Connection};
+use lapin::{Acker, Channel};
 use tokio::sync::Mutex;
 
-use crate::connection::{answer, close, connect, on_own_channel};
+use crate::connection::{Connection, answer, close, connect, on_own_channel};
 use crate::depth::inspect;
 use crate::topology::{EXCHANGE, declare_epoch, lock_name, queue_name, routing_key};
 use crate::{Config, Delivery, Depth, Error};

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use broker::{Delivery, Drain};
 use domain::{Applied, Epoch, Installation, ReservationBatch, SaleId};
+use failpoints::{Bug, Point};
 use inventory::NewGate;
 use ledger::{DeadLetter, Sale, Settled};
 use uuid::Uuid;
@@ -66,6 +67,7 @@ impl<'a> Rebuild<'a> {
 
     /// Does the rest: fence, drain, install, open.
     pub(crate) async fn run(self, seeding: Seeding<'_>) -> Result<Report, Error> {
+        failpoints::reach(Point::ReconcileFenced);
         let stock_before = self.close_old_gate().await;
         // Early, so that it settles while the old one is drained.
         self.drain.declare(self.epoch).await?;
@@ -83,10 +85,12 @@ impl<'a> Rebuild<'a> {
         };
         let settled = match seeding {
             Seeding::Recover => {
-                if let Some(dead) = self.last_opened() {
+                let dead = self.last_opened().filter(|_| !failpoints::planted(Bug::RebuildWithoutDrain));
+                if let Some(dead) = dead {
                     report.drained = self.drain_queue(dead).await?;
                     report.recovered = self.persist_outbox(dead).await?;
                 }
+                failpoints::reach(Point::ReconcileDrained);
                 self.stores.ledger.settle_stock(self.sale.id, self.epoch, self.token).await?
             }
             Seeding::Reset { actor } => {
@@ -97,9 +101,11 @@ impl<'a> Rebuild<'a> {
             }
         };
         let settled = settled.ok_or(Error::TakenOver)?;
+        failpoints::reach(Point::ReconcileSettled);
         let installation = self.install(&settled, declared).await?;
         report.stock = settled.stock;
         report.buyers = settled.buyers;
+        failpoints::reach(Point::ReconcileOpened);
         report.took_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.open(&installation, &report).await?;
         self.forget_dead_epochs().await;

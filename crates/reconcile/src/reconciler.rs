@@ -77,6 +77,12 @@ impl Reconciler {
         Self { ledger, inventory, broker, monitor }
     }
 
+    /// What it asks RabbitMQ with: for others to ask over the same connection.
+    #[must_use]
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
     /// Every sale that is not over.
     ///
     /// # Errors

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use boot::Outage;
-use broker::{Drain, Monitor, PublishError, Publisher};
+use backon::{BackoffBuilder, ExponentialBackoff};
+use boot::{Outage, REMIND_EVERY, Servers, Watchdog};
+use broker::{Drain, PublishError, Publisher};
 use domain::{ReservationId, SaleId, SaleState};
+use failpoints::Point;
 use inventory::{Inventory, OutboxEntry};
 use ledger::{Ledger, Sale};
 use reconcile::{Outcome, Reconciler};
@@ -20,12 +22,17 @@ use tokio::time::MissedTickBehavior;
 const SWEEP_PAGE: usize = 2_000;
 /// Pauses after failures: short enough that a sale is back within seconds of its servers.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How many times the watchdog's limit a round for one sale may take. A rebuild over a long backlog takes minutes; one that
+/// is ended in the middle has written what it drained, and the next goes on from there.
+const ROUND_LIMITS: u32 = 10;
 
 /// Looks after sales.
 pub struct Keeper {
     tender: Arc<Tender>,
     tick: Duration,
+    /// Whether the sales can be read.
+    blind: Outage,
     /// Sales that are being looked after right now: a slow one must not hold up the others.
     busy: HashSet<SaleId>,
     tasks: JoinSet<SaleId>,
@@ -38,8 +45,8 @@ struct Tender {
     reconciler: Reconciler,
     broker: broker::Config,
     publisher: Publisher,
-    monitor: Monitor,
     settings: boot::Keeper,
+    watchdog: Watchdog,
     republished: Mutex<HashMap<SaleId, Instant>>,
     failing: Mutex<HashMap<SaleId, Failure>>,
 }
@@ -48,27 +55,34 @@ struct Tender {
 /// rebuild that cannot succeed must not raise the epoch each second.
 struct Failure {
     error: String,
-    pause: Duration,
+    told: Instant,
+    pauses: ExponentialBackoff,
     again_at: Instant,
 }
 
 impl Keeper {
     /// A keeper over these stores. Must be called within a tokio runtime.
     #[must_use]
-    pub fn new(ledger: Ledger, inventory: Inventory, broker: broker::Config, settings: boot::Keeper) -> Self {
+    pub fn new(
+        (ledger, inventory, broker): (Ledger, Inventory, broker::Config),
+        settings: boot::Keeper,
+        servers: &Servers,
+        watchdog: Watchdog,
+    ) -> Self {
         let tick = Duration::from_millis(settings.tick_ms);
         let tender = Arc::new(Tender {
             reconciler: Reconciler::new(ledger.clone(), inventory.clone(), broker.clone()),
             publisher: Publisher::start(&broker),
-            monitor: Monitor::new(&broker),
             broker,
             ledger,
             inventory,
             settings,
+            watchdog,
             republished: Mutex::default(),
             failing: Mutex::default(),
         });
-        Self { tender, tick, busy: HashSet::new(), tasks: JoinSet::new() }
+        let blind = Outage::of(format!("the sales cannot be read, PostgreSQL is at {}", servers.postgres));
+        Self { tender, tick, blind, busy: HashSet::new(), tasks: JoinSet::new() }
     }
 
     /// Ticks until `stop` resolves, then waits for what is under way.
@@ -78,12 +92,16 @@ impl Keeper {
     pub async fn run(&mut self, stop: impl Future<Output = io::Result<()>>) -> io::Result<()> {
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut blind = Outage::of("the sales cannot be read");
         tokio::pin!(stop);
         let result = loop {
             tokio::select! {
                 result = &mut stop => break result,
-                _ = ticks.tick() => blind.note(&self.tick().await),
+                _ = ticks.tick() => {
+                    let ticked = self.tick().await;
+                    if let Some(pause) = self.blind.note_and_pause(&ticked, (self.tick, LONGEST_PAUSE)) {
+                        ticks.reset_after(pause);
+                    }
+                }
             }
         };
         while self.tasks.join_next().await.is_some() {}
@@ -103,8 +121,10 @@ impl Keeper {
                 }
             }
         }
+        let reading = self.tender.watchdog.busy_with_much(2, "reading the sales");
         let mut sales = self.tender.reconciler.sales().await?;
         sales.extend(self.tender.ledger.ended_before(i64::from(self.tender.settings.cleanup_after_seconds)).await?);
+        drop(reading);
         for sale in sales {
             if self.busy.insert(sale.id) {
                 let tender = Arc::clone(&self.tender);
@@ -123,6 +143,7 @@ impl Tender {
         if self.failing().get(&sale.id).is_some_and(|failure| Instant::now() < failure.again_at) {
             return;
         }
+        let _busy = self.watchdog.busy_with_much(ROUND_LIMITS, "looking after a sale");
         match self.tend(sale).await {
             Ok(()) => {
                 if self.failing().remove(&sale.id).is_some() {
@@ -135,12 +156,17 @@ impl Tender {
 
     fn failed(&self, sale: &Sale, error: String) {
         let mut failing = self.failing();
-        let last = failing.get(&sale.id);
-        if last.is_none_or(|last| last.error != error) {
+        let last = failing.remove(&sale.id);
+        let (told, mut pauses) = match last {
+            Some(last) => ((last.error == error).then_some(last.told), last.pauses),
+            None => (None, boot::pauses(FIRST_PAUSE, LONGEST_PAUSE).build()),
+        };
+        let told = told.filter(|told| told.elapsed() < REMIND_EVERY).unwrap_or_else(|| {
             tracing::warn!(sale = %sale.id, error, "could not be looked after, trying again");
-        }
-        let pause = last.map_or(FIRST_PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
-        failing.insert(sale.id, Failure { error, pause, again_at: Instant::now() + pause });
+            Instant::now()
+        });
+        let again_at = Instant::now() + pauses.next().unwrap_or(LONGEST_PAUSE);
+        failing.insert(sale.id, Failure { error, told, pauses, again_at });
     }
 
     fn failing(&self) -> MutexGuard<'_, HashMap<SaleId, Failure>> {
@@ -170,6 +196,7 @@ impl Tender {
         for chunk in pending.chunks(inventory::MAX_BATCH) {
             let deltas: Vec<(i64, i64)> = chunk.iter().map(|row| (row.id, i64::from(row.delta))).collect();
             self.inventory.adjust(sale.id, sale.epoch, &installation.scripts, &deltas).await?;
+            failpoints::reach(Point::KeeperAdjusted);
             let ids: Vec<i64> = chunk.iter().map(|row| row.id).collect();
             self.ledger.mark_applied(&ids).await?;
         }
@@ -207,7 +234,7 @@ impl Tender {
     /// Messages that still wait in the queue need no second copy: a reservation counts as left behind where the
     /// queue is empty. A queue that never empties must not hide one for ever, hence the longest pause.
     async fn may_republish(&self, sale: &Sale) -> Result<bool> {
-        let waiting = self.monitor.depth(sale.id, sale.epoch).await?.map_or(0, |depth| depth.ready);
+        let waiting = self.reconciler.monitor().depth(sale.id, sale.epoch).await?.map_or(0, |depth| depth.ready);
         let longest_pause = Duration::from_secs(self.settings.republish_seconds);
         let last = *self.republished().entry(sale.id).or_insert_with(Instant::now);
         Ok(waiting == 0 || last.elapsed() >= longest_pause)
@@ -222,7 +249,7 @@ impl Tender {
         for batch in inventory::batches(sale.id, sale.epoch, lost) {
             match self.publisher.publish(&batch).await {
                 // Confirmed, or perhaps: either way the next sweep sees what became of it.
-                Ok(()) | Err(PublishError::Unknown(_)) => {}
+                Ok(()) | Err(PublishError::Unknown(_)) => failpoints::reach(Point::KeeperRepublished),
                 // The queue stands, or the gate would not have been intact, but nothing leads to it any more.
                 Err(PublishError::Returned) => {
                     self.reconciler.rebuild_unroutable(sale).await?;
@@ -245,6 +272,7 @@ impl Tender {
         drain.delete(sale.epoch).await?;
         self.inventory.remove(sale.id, sale.epoch).await?;
         self.ledger.mark_cleaned(sale.id, sale.epoch).await?;
+        self.republished().remove(&sale.id);
         drain.release().await;
         tracing::info!(sale = %sale.id, "the ended sale's queue and keys are gone");
         Ok(())

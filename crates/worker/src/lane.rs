@@ -1,11 +1,13 @@
 //! One queue, one lane: gather deliveries, commit them, acknowledge them, delete their outbox entries. In that order.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
+use boot::{Outage, Watchdog};
 use broker::{Consumer, Delivery};
 use domain::{Applied, Epoch, ReservationBatch, ReservationId, SaleId};
+use failpoints::{Bug, Point};
 use inventory::Inventory;
 use ledger::{DeadLetter, Ledger};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +20,9 @@ pub(crate) struct Stores {
     pub(crate) ledger: Ledger,
     pub(crate) inventory: Inventory,
     pub(crate) batch_reservations: usize,
+    pub(crate) watchdog: Watchdog,
+    /// Redis does not take what is deleted from the outbox.
+    pub(crate) unsettled: Mutex<Outage>,
 }
 
 /// Why a lane leaves its queue. Whatever it holds goes back to the queue with the channel.
@@ -80,6 +85,10 @@ impl Lane {
             delivery = self.consumer.next() => delivery,
         };
         let gathered = self.gather(first.ok_or(Leave::Cancelled)?.map_err(Leave::Lost)?)?;
+        failpoints::reach(Point::PersisterGathered);
+        if failpoints::planted(Bug::AckBeforeCommit) {
+            self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
+        }
         self.bury_undecodable(&gathered).await?;
         let mut outbox_ids: Vec<&str> = Vec::with_capacity(gathered.reservations);
         for batch in &gathered.batches {
@@ -91,10 +100,15 @@ impl Lane {
             outbox_ids.extend(batch.reservations.iter().filter_map(|reservation| reservation.outbox_id.as_deref()));
         }
         // Committed: from here on a crash costs a redelivery or a sweep, nothing else.
-        self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
-        if let Err(error) = self.stores.inventory.settle(self.sale, self.epoch, &outbox_ids).await {
-            tracing::debug!(sale = %self.sale, %error, "outbox entries are left to the keeper's sweep");
+        failpoints::reach(Point::PersisterCommitted);
+        if !failpoints::planted(Bug::AckBeforeCommit) {
+            let _busy = self.stores.watchdog.busy("acknowledging to RabbitMQ");
+            self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
         }
+        failpoints::reach(Point::PersisterAcknowledged);
+        // Where that fails the entries are left to the keepers' sweep.
+        let settled = self.stores.inventory.settle(self.sale, self.epoch, &outbox_ids).await;
+        self.stores.unsettled.lock().unwrap_or_else(PoisonError::into_inner).note(&settled);
         Ok(())
     }
 
@@ -129,12 +143,13 @@ impl Lane {
     where
         F: Future<Output = Result<T, ledger::Error>>,
     {
-        let backoff = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .without_max_times();
-        let attempts = call.retry(backoff).notify(|error, pause| {
+        let attempt = || async {
+            // One statement is bounded by the server; what is not is an answer that got lost with its connection.
+            let _busy = self.stores.watchdog.busy("waiting for PostgreSQL");
+            call().await
+        };
+        let backoff = boot::pauses(Duration::from_millis(50), Duration::from_secs(2));
+        let attempts = attempt.retry(backoff).notify(|error, pause| {
             tracing::warn!(sale = %self.sale, %error, ?pause, "PostgreSQL failed, trying again");
         });
         tokio::select! {

@@ -1,6 +1,7 @@
 //! One message on its way out, and what its confirm means.
 
 use domain::ReservationBatch;
+use failpoints::Point;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
@@ -39,7 +40,9 @@ impl Outgoing {
         let properties =
             BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
         let key = self.routing_key.clone();
-        channel.basic_publish(EXCHANGE.into(), key, options, &self.body, properties).await?.await
+        let confirm = channel.basic_publish(EXCHANGE.into(), key, options, &self.body, properties).await?;
+        failpoints::reach(Point::BrokerPublished);
+        confirm.await
     }
 }
 

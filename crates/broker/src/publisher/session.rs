@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::Stream;
 use lapin::options::ConfirmSelectOptions;
-use lapin::{Channel, Connection, Event};
+use lapin::{Channel, Event};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::outgoing::{Outgoing, judge};
-use crate::connection::{answer, close, connect, on_own_channel};
+use crate::connection::{Connection, answer, close, connect, on_own_channel};
 use crate::topology::declare_exchange;
 use crate::{Config, Error, PublishError};
 

@@ -2,8 +2,9 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::StreamExt;
 use lapin::Event;
 use tokio::sync::watch;
@@ -13,21 +14,22 @@ use super::Link;
 use super::session::Session;
 use crate::Config;
 
-/// The first and the longest pause between two attempts to connect.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// An outage that lasts is told again this often.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the connection is looked at besides its events: not every way it can end is announced by one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Connects, reports through `link`, and connects again after a loss, until `stop`. Ends with `link` dropped.
 pub(super) async fn run(config: Config, link: watch::Sender<Link>, stop: CancellationToken) {
-    let mut pause = PAUSES.0;
-    let mut is_known_lost = false;
+    let mut pauses = pauses();
+    let mut told: Option<Instant> = None;
+    let broker = config.address();
     while let Some(attempt) = stop.run_until_cancelled(Session::open(&config)).await {
         let reason = match attempt {
             Ok(session) => {
-                tracing::info!("the publisher is connected to the broker");
-                (pause, is_known_lost) = (PAUSES.0, false);
+                tracing::info!(broker, "the publisher is connected to the broker");
+                (pauses, told) = (self::pauses(), None);
                 let session = Arc::new(session);
                 let Some(reason) = stop.run_until_cancelled(follow(&session, &link)).await else {
                     link.send_replace(Link::Down("closed".into()));
@@ -37,19 +39,25 @@ pub(super) async fn run(config: Config, link: watch::Sender<Link>, stop: Cancell
             }
             Err(error) => error.to_string(),
         };
-        if !is_known_lost {
-            is_known_lost = true;
-            tracing::warn!(reason, "the publisher has no connection to the broker");
+        if told.is_none_or(|told| told.elapsed() >= REMIND_EVERY) {
+            told = Some(Instant::now());
+            tracing::warn!(broker, reason, "the publisher has no connection to the broker");
         }
         link.send_replace(Link::Down(reason.into()));
-        // Many processes lose the broker at the same moment; they must not all return at the same one.
-        let jittered = pause.mul_f64(rand::random_range(0.5..=1.0));
-        if stop.run_until_cancelled(tokio::time::sleep(jittered)).await.is_none() {
+        let pause = pauses.next().expect("pauses without end");
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             break;
         }
-        pause = (pause * 2).min(PAUSES.1);
     }
     link.send_replace(Link::Down("closed".into()));
+}
+
+/// Pauses between attempts to connect. Many processes lose the broker at the same moment; they must not all return at the
+/// same one.
+fn pauses() -> ExponentialBackoff {
+    let (first, longest) = (Duration::from_millis(50), Duration::from_secs(1));
+    let pauses = ExponentialBuilder::default().with_jitter().with_min_delay(first).with_max_delay(longest);
+    pauses.without_max_times().build()
 }
 
 /// Reports what the broker says about a connection until it is lost; returns the reason.

@@ -1,11 +1,11 @@
 //! Draining: the lock, the fence, and the queue's end.
 
 use broker::{Consumers, Drain, Error, PublishError, decode};
+use testkit::{Proxy, Wire};
 
 use crate::fixture::{
-    EPOCH, batch, config, config_for, connected, eventually, new_sale, publish_all, sale_with_queue, tidy,
+    EPOCH, batch, config, config_for, connected, eventually, new_sale, publish_all, sale_with_queue, tidy, url,
 };
-use crate::proxy::{Proxy, Wire};
 
 #[tokio::test]
 async fn one_reconciler_at_a_time_drains_a_sale() {
@@ -110,8 +110,8 @@ async fn consumers_are_counted() {
 
 #[tokio::test]
 async fn a_fetch_whose_answer_is_late_loses_no_message() {
-    let proxy = Proxy::start().await;
-    let mut config = config_for(&proxy.url());
+    let proxy = Proxy::before(&url()).await;
+    let mut config = config_for(&proxy.url_of(&url()));
     config.connect_timeout_ms = 1_000;
     let sale = new_sale();
     let drain = Drain::lock(&config, sale).await.unwrap().expect("nobody else knows this sale");
@@ -119,7 +119,7 @@ async fn a_fetch_whose_answer_is_late_loses_no_message() {
     // Opens the channel to fetch on, so that the mute wire holds back the message and nothing before it.
     assert_eq!(drain.get(EPOCH).await.unwrap(), None);
     publish_all(sale, &["ann"]).await;
-    proxy.set(Wire::Mute);
+    proxy.set(Wire::ServerMute);
     assert!(matches!(drain.get(EPOCH).await, Err(Error::Timeout(_))));
     proxy.set(Wire::Open);
     eventually("the message is back", async || drain.get(EPOCH).await.unwrap().is_some()).await;

@@ -8,7 +8,7 @@ mod consumer;
 mod drain;
 mod fixture;
 mod message;
+mod message_fuzz;
 mod monitor;
 mod own_broker;
-mod proxy;
 mod publisher;

@@ -1,9 +1,9 @@
 //! Depth and health.
 
 use broker::{Consumers, Depth, Monitor};
+use testkit::{Proxy, Wire};
 
-use crate::fixture::{EPOCH, config, config_for, eventually, new_sale, publish_all, sale_with_queue, tidy};
-use crate::proxy::{Proxy, Wire};
+use crate::fixture::{EPOCH, config, config_for, eventually, new_sale, publish_all, sale_with_queue, tidy, url};
 
 #[tokio::test]
 async fn the_depth_counts_what_waits_and_who_consumes() {
@@ -24,8 +24,8 @@ async fn the_depth_counts_what_waits_and_who_consumes() {
 
 #[tokio::test]
 async fn a_monitor_survives_the_loss_of_its_connection() {
-    let proxy = Proxy::start().await;
-    let monitor = Monitor::connect(&config_for(&proxy.url())).await.unwrap();
+    let proxy = Proxy::before(&url()).await;
+    let monitor = Monitor::connect(&config_for(&proxy.url_of(&url()))).await.unwrap();
     proxy.set(Wire::Cut);
     eventually("the broker is away", async || monitor.ping().await.is_err()).await;
     proxy.set(Wire::Open);

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use broker::{Consumers, PublishError, Publisher, Status, decode};
 use domain::Epoch;
+use testkit::{Proxy, Wire};
 use tokio::net::TcpListener;
 
-use crate::fixture::{EPOCH, batch, config, config_for, connected, eventually, new_sale, sale_with_queue, soon, tidy};
-use crate::proxy::{Proxy, Wire};
+use crate::fixture::{
+    EPOCH, batch, config, config_for, connected, eventually, new_sale, sale_with_queue, soon, tidy, url,
+};
 
 #[tokio::test]
 async fn a_confirmed_batch_reaches_the_consumer_as_it_was() {
@@ -91,11 +93,11 @@ async fn without_a_connection_nothing_is_sent() {
 #[tokio::test]
 async fn a_connection_cut_while_a_confirm_is_outstanding_leaves_the_outcome_unknown_and_comes_back() {
     let (sale, drain) = sale_with_queue().await;
-    let proxy = Proxy::start().await;
-    let publisher = connected(&config_for(&proxy.url())).await;
+    let proxy = Proxy::before(&url()).await;
+    let publisher = connected(&config_for(&proxy.url_of(&url()))).await;
     // The first publish opens the channel; from then on only the confirm is missing.
     publisher.publish(&batch(sale, "ann")).await.unwrap();
-    proxy.set(Wire::Mute);
+    proxy.set(Wire::ServerMute);
 
     let (outstanding, message) = (publisher.clone(), batch(sale, "bob"));
     let outstanding = tokio::spawn(async move { outstanding.publish(&message).await });
@@ -120,11 +122,11 @@ async fn a_connection_cut_while_a_confirm_is_outstanding_leaves_the_outcome_unkn
 #[tokio::test]
 async fn a_broker_that_falls_silent_is_given_up_after_two_heartbeats() {
     let (sale, drain) = sale_with_queue().await;
-    let proxy = Proxy::start().await;
-    let mut config = config_for(&proxy.url());
+    let proxy = Proxy::before(&url()).await;
+    let mut config = config_for(&proxy.url_of(&url()));
     config.heartbeat_seconds = 1;
     let publisher = connected(&config).await;
-    proxy.set(Wire::Mute);
+    proxy.set(Wire::ServerMute);
     let outcome = soon("the silence is noticed", publisher.publish(&batch(sale, "ann"))).await.unwrap_err();
     assert!(outcome.to_string().contains("heartbeat"), "{outcome}");
     eventually("the loss is reported", async || matches!(publisher.status(), Status::Down(_))).await;
@@ -134,8 +136,8 @@ async fn a_broker_that_falls_silent_is_given_up_after_two_heartbeats() {
 #[tokio::test]
 async fn a_late_confirm_leaves_the_outcome_unknown_and_its_channel_in_use_until_it_comes() {
     let (sale, drain) = sale_with_queue().await;
-    let proxy = Proxy::start().await;
-    let mut config = config_for(&proxy.url());
+    let proxy = Proxy::before(&url()).await;
+    let mut config = config_for(&proxy.url_of(&url()));
     config.max_unconfirmed = 1;
     let publisher = connected(&config).await;
     publisher.publish(&batch(sale, "ann")).await.unwrap();
@@ -143,7 +145,7 @@ async fn a_late_confirm_leaves_the_outcome_unknown_and_its_channel_in_use_until_
     let hasty = connected(&config).await;
     hasty.publish(&batch(sale, "bob")).await.unwrap();
 
-    proxy.set(Wire::Mute);
+    proxy.set(Wire::ServerMute);
     let outcome = hasty.publish(&batch(sale, "cid")).await;
     assert!(matches!(outcome, Err(PublishError::Unknown(_))), "{outcome:?}");
     assert_eq!(hasty.status(), Status::Connected);
@@ -158,13 +160,13 @@ async fn a_late_confirm_leaves_the_outcome_unknown_and_its_channel_in_use_until_
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_no_channel_behind() {
     let (sale, drain) = sale_with_queue().await;
-    let proxy = Proxy::start().await;
-    let mut config = config_for(&proxy.url());
+    let proxy = Proxy::before(&url()).await;
+    let mut config = config_for(&proxy.url_of(&url()));
     config.max_unconfirmed = 1;
     let publisher = connected(&config).await;
     publisher.publish(&batch(sale, "ann")).await.unwrap();
 
-    proxy.set(Wire::Mute);
+    proxy.set(Wire::ServerMute);
     let message = batch(sale, "bob");
     let impatient = tokio::time::timeout(Duration::from_millis(50), publisher.publish(&message));
     assert!(impatient.await.is_err(), "the confirm is held back");
@@ -179,12 +181,12 @@ async fn a_caller_that_goes_away_leaves_no_channel_behind() {
 #[tokio::test]
 async fn closing_waits_for_outstanding_confirms_and_refuses_new_messages() {
     let (sale, drain) = sale_with_queue().await;
-    let proxy = Proxy::start().await;
-    let mut config = config_for(&proxy.url());
+    let proxy = Proxy::before(&url()).await;
+    let mut config = config_for(&proxy.url_of(&url()));
     config.connect_timeout_ms = 500;
     let publisher = connected(&config).await;
     publisher.publish(&batch(sale, "ann")).await.unwrap();
-    proxy.set(Wire::Mute);
+    proxy.set(Wire::ServerMute);
     let (outstanding, message) = (publisher.clone(), batch(sale, "bob"));
     let outstanding = tokio::spawn(async move { outstanding.publish(&message).await });
     eventually("it is under way", async || drain.get(EPOCH).await.unwrap().is_some()).await;

@@ -1,7 +1,7 @@
 //! `flashsale-keeper`: looks after every sale once a second, until SIGTERM.
 
 use anyhow::Result;
-use boot::Settings;
+use boot::{Servers, Settings, Watchdog};
 use inventory::Inventory;
 use ledger::Ledger;
 use worker::Keeper;
@@ -10,10 +10,14 @@ use worker::Keeper;
 async fn main() -> Result<()> {
     let settings = Settings::load()?;
     boot::start_logs(&settings.log)?;
+    let servers = Servers::of(&settings);
+    servers.tell();
+    let watchdog = Watchdog::start(&settings.worker)?;
     let ledger = Ledger::new(&settings.postgres)?;
     let inventory = Inventory::new(&settings.redis)?;
-    let mut keeper = Keeper::new(ledger.clone(), inventory, settings.rabbitmq, settings.keeper);
-    keeper.run(boot::stop_requested()).await?;
+    let stores = (ledger.clone(), inventory, settings.rabbitmq);
+    let mut keeper = Keeper::new(stores, settings.keeper, &servers, watchdog.clone());
+    keeper.run(watchdog.stop_requested()).await?;
     ledger.close().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `flashsale-persister`: writes reservations from RabbitMQ as orders to PostgreSQL, until SIGTERM.
 
 use anyhow::Result;
-use boot::Settings;
+use boot::{Servers, Settings, Watchdog};
 use inventory::Inventory;
 use ledger::Ledger;
 use worker::Persister;
@@ -10,10 +10,14 @@ use worker::Persister;
 async fn main() -> Result<()> {
     let settings = Settings::load()?;
     boot::start_logs(&settings.log)?;
+    let servers = Servers::of(&settings);
+    servers.tell();
+    let watchdog = Watchdog::start(&settings.worker)?;
     let ledger = Ledger::new(&settings.postgres)?;
     let inventory = Inventory::new(&settings.redis)?;
-    let persister = Persister::new(ledger.clone(), inventory, settings.rabbitmq, &settings.persister);
-    persister.run(boot::stop_requested()).await?;
+    let stores = (ledger.clone(), inventory, settings.rabbitmq);
+    let persister = Persister::new(stores, &settings.persister, servers, watchdog.clone());
+    persister.run(watchdog.stop_requested()).await?;
     ledger.close().await;
     Ok(())
 }

@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod adjust;
+mod dead_queue;
 mod ended;
 mod fixture;
 mod gate;
 mod persist;
 mod poison;
+mod start;
+mod stop;
 mod sweep;
+mod watchdog;

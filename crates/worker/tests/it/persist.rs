@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use testkit::until;
 
-use crate::fixture::{PATIENCE, Shop};
+use crate::fixture::{PATIENCE, Shop, waiting_for_a_lock};
 
 const BUYERS: usize = 120;
 /// So few at a time that a backlog takes a while.
@@ -35,7 +35,8 @@ async fn kill_while_the_transaction_runs(commits: bool) {
     sqlx::query("SELECT FROM sales WHERE id = $1 FOR UPDATE").bind(shop.sale.0).execute(&mut *lock).await.unwrap();
 
     let first = shop.stack.persister();
-    let waiting = until("its transaction waits for the sale's row", PATIENCE, async || waiting(&shop).await).await;
+    let waiting =
+        until("its transaction waits for the sale's row", PATIENCE, async || waiting_for_a_lock(&shop).await).await;
     first.kill();
     if !commits {
         let mut connection = shop.stack.database.connect().await;
@@ -50,17 +51,6 @@ async fn kill_while_the_transaction_runs(commits: bool) {
 
     let _second = shop.stack.persister();
     assert_eq!(shop.settled(&promised).await["sold"], 5);
-}
-
-/// The backend that waits for a lock.
-async fn waiting(shop: &Shop) -> Option<i32> {
-    let mut connection = shop.stack.database.connect().await;
-    sqlx::query_scalar(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    )
-    .fetch_optional(&mut connection)
-    .await
-    .unwrap()
 }
 
 #[tokio::test]
