@@ -16,18 +16,15 @@ use reconcile::Reconciler;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Limits};
 use crate::exchange::exchange;
 use crate::guard::AdminToken;
-use crate::routes;
 use crate::tally::Tally;
 use crate::view::View;
+use crate::{body, connections, routes};
 
-/// Largest body: a purchase has two ids and a number.
-const LARGEST_BODY: usize = 4 * 1024;
-/// How long a client may take to send its request's head; longer is an attack or a dead connection.
+/// How long a client may take to send its first request's head; longer is an attack or a dead connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What all HTTP threads share.
 pub(crate) struct Process {
@@ -84,11 +81,13 @@ impl Process {
     /// Writes what was counted and lets go of the servers. No request may be running any more.
     pub(crate) async fn stop(&self) {
         self.background.lock().await.shutdown().await;
-        if let Err(error) = self.tally.flush_all(&self.ledger).await {
-            tracing::error!(%error, "the last counts of refusals are lost");
-        }
-        self.publisher.close().await;
-        self.ledger.close().await;
+        let flush = async {
+            if let Err(error) = self.tally.flush_all(&self.ledger).await {
+                tracing::error!(%error, "the last counts of refusals are lost");
+            }
+            self.ledger.close().await;
+        };
+        tokio::join!(flush, self.publisher.close());
         tracing::info!("stopped");
     }
 }
@@ -100,17 +99,19 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Ser
     let shared = web::Data::from(Arc::clone(process));
     let health = web::Data::new(routes::health::Health::default());
     let origins = settings.cors_origins.clone();
-    let max_waiting = settings.max_waiting;
+    let keep_alive = Duration::from_secs(settings.keep_alive_seconds);
+    let limits = Limits { waiting: settings.max_waiting, wait: Duration::from_millis(settings.max_wait_ms) };
     // Each HTTP thread has a Redis connection and a batcher of its own: no wake-up crosses threads.
     let server = HttpServer::new(move || {
         let inventory = Inventory::new(&shared.redis).expect("the same settings made one before");
-        let batcher = Batcher::new(inventory, shared.publisher.clone(), Arc::clone(&shared.view), max_waiting);
+        let batcher = Batcher::new(inventory, shared.publisher.clone(), Arc::clone(&shared.view), limits);
+        actix_web::rt::spawn(connections::keep_ending());
         App::new()
             .app_data(shared.clone())
             .app_data(token.clone())
             .app_data(health.clone())
             .app_data(web::Data::new(batcher))
-            .app_data(web::PayloadConfig::new(LARGEST_BODY))
+            .app_data(web::PayloadConfig::new(body::LARGEST))
             .wrap(cors(&origins))
             .wrap(from_fn(exchange))
             .configure(routes::configure)
@@ -121,8 +122,10 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Ser
     };
     let server = server
         .workers(workers)
+        .max_connections(connections::limit(settings.max_connections, workers))
+        .on_connect(move |io, data| connections::opened(io, data, keep_alive))
         .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
+        .keep_alive(keep_alive)
         .shutdown_timeout(settings.stop_seconds)
         .disable_signals()
         .bind((settings.host.as_str(), settings.port))

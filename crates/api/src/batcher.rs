@@ -1,14 +1,21 @@
 //! Gathers the attempts of one HTTP thread: those that wait together go to Redis in one call, and their wins to
 //! RabbitMQ in one message. Nothing waits on a timer: a batch is whatever gathered while the last call was out.
+//!
+//! Every attempt is answered, however slow the servers are: after `api.max_wait_ms` and a quarter at most it is either
+//! sent or refused; a call takes two `redis.connect_timeout_ms` and two `redis.response_timeout_ms` at most, a promise
+//! `rabbitmq.confirm_timeout_ms`. With the defaults that is 8.25 s at the very worst, and a second where a queue has
+//! formed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use boot::Outage;
 use broker::Publisher;
 use domain::{Reservation, ReservationBatch, ReservationId, SaleId, SaleState};
+use failpoints::{Bug, Point};
 use inventory::{Attempt, Decision, Inventory, MAX_BATCH, Reserved};
 use tokio::sync::oneshot;
 
@@ -39,27 +46,61 @@ struct Inner {
     inventory: Inventory,
     publisher: Publisher,
     view: Arc<View>,
-    /// Attempts that wait, by sale. A sale is in here exactly as long as its task runs.
-    lanes: RefCell<HashMap<SaleId, Vec<Waiting>>>,
+    /// By sale. A sale is in here exactly as long as its task runs.
+    lanes: RefCell<HashMap<SaleId, Lane>>,
     waiting: Cell<usize>,
-    max_waiting: usize,
+    limits: Limits,
     outage: RefCell<Outage>,
+}
+
+/// What one HTTP thread makes buyers wait for.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Most attempts that wait.
+    pub(crate) waiting: usize,
+    /// Longest that an attempt waits until it is sent.
+    pub(crate) wait: Duration,
+}
+
+/// The attempts of one sale that wait while others of it are at Redis.
+struct Lane {
+    /// In the order in which they came.
+    waiting: Vec<Waiting>,
+    /// When the call that is out was sent.
+    sent: Instant,
+    /// How long the call before it took.
+    took: Duration,
 }
 
 struct Waiting {
     attempt: Attempt,
     answer: oneshot::Sender<Verdict>,
+    since: Instant,
+}
+
+impl Lane {
+    /// With no call out yet.
+    fn new(now: Instant) -> Self {
+        Self { waiting: Vec::new(), sent: now, took: Duration::ZERO }
+    }
+
+    /// How long one more attempt would wait: as many calls as there are batches before it, each as slow as the slower
+    /// one of the call that is out and the last one.
+    fn expected_wait(&self, now: Instant) -> Duration {
+        let batches = u32::try_from(self.waiting.len() / MAX_BATCH + 1).unwrap_or(u32::MAX);
+        self.took.max(now - self.sent).saturating_mul(batches)
+    }
 }
 
 impl Batcher {
-    pub(crate) fn new(inventory: Inventory, publisher: Publisher, view: Arc<View>, max_waiting: usize) -> Self {
+    pub(crate) fn new(inventory: Inventory, publisher: Publisher, view: Arc<View>, limits: Limits) -> Self {
         Self(Rc::new(Inner {
             inventory,
             publisher,
             view,
             lanes: RefCell::default(),
             waiting: Cell::new(0),
-            max_waiting,
+            limits,
             outage: RefCell::new(Outage::of("reservations cannot be decided, buyers are asked to try again")),
         }))
     }
@@ -68,18 +109,22 @@ impl Batcher {
     pub(crate) async fn reserve(&self, sale: SaleId, attempt: Attempt) -> Verdict {
         let inner = &self.0;
         // A win that could not be published would be a promise nobody may make: do not even ask.
-        if !inner.publisher.is_ready() || inner.waiting.get() >= inner.max_waiting {
+        if !inner.publisher.is_ready() || inner.waiting.get() >= inner.limits.waiting {
             return Verdict::Undecided;
         }
+        let now = Instant::now();
         let (answer, verdict) = oneshot::channel();
-        inner.waiting.set(inner.waiting.get() + 1);
-        let waiting = Waiting { attempt, answer };
         let starts = {
             let mut lanes = inner.lanes.borrow_mut();
             let starts = !lanes.contains_key(&sale);
-            lanes.entry(sale).or_default().push(waiting);
+            let lane = lanes.entry(sale).or_insert_with(|| Lane::new(now));
+            if lane.expected_wait(now) > inner.limits.wait {
+                return Verdict::Undecided;
+            }
+            lane.waiting.push(Waiting { attempt, answer, since: now });
             starts
         };
+        inner.waiting.set(inner.waiting.get() + 1);
         if starts {
             actix_web::rt::spawn(Rc::clone(inner).run_lane(sale));
         }
@@ -95,7 +140,25 @@ impl Inner {
             tokio::task::yield_now().await;
             let Some(batch) = self.take_batch(sale) else { return };
             self.waiting.set(self.waiting.get() - batch.len());
-            self.decide(sale, batch).await;
+            tokio::select! {
+                biased;
+                () = self.decide(sale, batch) => {}
+                () = self.keep_shedding(sale) => {}
+            }
+        }
+    }
+
+    /// While a call is out: tells those who have waited too long to try again. Never ends.
+    async fn keep_shedding(&self, sale: SaleId) {
+        let limit = self.limits.wait;
+        loop {
+            tokio::time::sleep(limit / 4).await;
+            let now = Instant::now();
+            let mut lanes = self.lanes.borrow_mut();
+            let Some(lane) = lanes.get_mut(&sale) else { continue };
+            let late = lane.waiting.partition_point(|waiting| now - waiting.since > limit);
+            self.waiting.set(self.waiting.get() - late);
+            answer_all(lane.waiting.drain(..late).map(|waiting| waiting.answer), Verdict::Undecided);
         }
     }
 
@@ -103,15 +166,14 @@ impl Inner {
     fn take_batch(&self, sale: SaleId) -> Option<Vec<Waiting>> {
         let mut lanes = self.lanes.borrow_mut();
         let lane = lanes.get_mut(&sale)?;
-        if lane.is_empty() {
+        if lane.waiting.is_empty() {
             lanes.remove(&sale);
-            None
-        } else if lane.len() > MAX_BATCH {
-            let rest = lane.split_off(MAX_BATCH);
-            Some(std::mem::replace(lane, rest))
-        } else {
-            Some(std::mem::take(lane))
+            return None;
         }
+        let now = Instant::now();
+        (lane.took, lane.sent) = (now - lane.sent, now);
+        let rest = lane.waiting.split_off(lane.waiting.len().min(MAX_BATCH));
+        Some(std::mem::replace(&mut lane.waiting, rest))
     }
 
     async fn decide(self: &Rc<Self>, sale: SaleId, batch: Vec<Waiting>) {
@@ -125,7 +187,10 @@ impl Inner {
         let decided = self.inventory.reserve(sale, view.sale.epoch, &installation.scripts, &attempts).await;
         self.outage.borrow_mut().note(&decided);
         match decided {
-            Ok(reserved) => self.answer(view, reserved, attempts, answers),
+            Ok(reserved) => {
+                failpoints::reach(Point::ApiReserved);
+                self.answer(view, reserved, attempts, answers);
+            }
             // The epoch is gone, and with it everything this call could have done.
             Err(inventory::Error::Lost(_)) => {
                 self.view.refresh_soon();
@@ -171,7 +236,10 @@ impl Inner {
     /// The promise: SUCCESS only for what RabbitMQ has confirmed. Otherwise the units stay taken, and the keeper
     /// publishes the outbox entry again.
     async fn promise(self: Rc<Self>, batch: ReservationBatch, winners: Vec<oneshot::Sender<Verdict>>, remaining: i64) {
-        match self.publisher.publish(&batch).await {
+        let published = self.publisher.publish(&batch).await;
+        failpoints::reach(Point::ApiConfirmed);
+        self.misbehave(&batch, published.is_ok()).await;
+        match published {
             Ok(()) => answer_all(winners, Verdict::Reserved { remaining }),
             Err(error) => {
                 tracing::debug!(sale = %batch.sale_id, reservations = winners.len(), %error, "not confirmed");
@@ -181,7 +249,25 @@ impl Inner {
     }
 }
 
-fn answer_all(answers: Vec<oneshot::Sender<Verdict>>, verdict: Verdict) {
+impl Inner {
+    /// What a planted bug does after a publish; nothing else.
+    async fn misbehave(&self, batch: &ReservationBatch, is_confirmed: bool) {
+        let entries = batch.reservations.iter().filter_map(|one| one.outbox_id.as_deref());
+        if is_confirmed && failpoints::planted(Bug::OutboxDeletedOnConfirm) {
+            let _ = self.inventory.settle(batch.sale_id, batch.epoch, &entries.collect::<Vec<_>>()).await;
+        } else if !is_confirmed
+            && failpoints::planted(Bug::StockGivenBackOnTimeout)
+            && let Some(view) = self.view.get(batch.sale_id)
+            && let Some(installation) = &view.sale.installation
+        {
+            let units = |one: &Reservation| (rand::random_range(i64::MIN..0), i64::from(one.quantity.get()));
+            let back: Vec<(i64, i64)> = batch.reservations.iter().map(units).collect();
+            let _ = self.inventory.adjust(batch.sale_id, batch.epoch, &installation.scripts, &back).await;
+        }
+    }
+}
+
+fn answer_all(answers: impl IntoIterator<Item = oneshot::Sender<Verdict>>, verdict: Verdict) {
     for answer in answers {
         let _ = answer.send(verdict);
     }

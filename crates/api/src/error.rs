@@ -52,11 +52,14 @@ codes! {
     BadRequest = BAD_REQUEST "BAD_REQUEST", "The request cannot be understood";
     Unauthorized = UNAUTHORIZED "UNAUTHORIZED", "The operator's bearer token is needed";
     SaleNotFound = NOT_FOUND "SALE_NOT_FOUND", "There is no such sale";
+    DeadLetterNotFound = NOT_FOUND "DEAD_LETTER_NOT_FOUND", "There is no such dead letter";
     NoSuchRoute = NOT_FOUND "NO_SUCH_ROUTE", "There is nothing at this path";
     MethodNotAllowed = METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED", "This path does not answer this method";
     RequestTimeout = REQUEST_TIMEOUT "REQUEST_TIMEOUT", "The request came in too slowly";
     SaleBusy = CONFLICT "SALE_BUSY", "Reservations of this sale are on their way";
     ReconcileRunning = CONFLICT "RECONCILE_RUNNING", "Another reconcile of this sale is running";
+    DeadLetterResolved = CONFLICT "DEAD_LETTER_RESOLVED", "The dead letter has been resolved before";
+    RedriveFailed = CONFLICT "REDRIVE_FAILED", "The dead letter was refused again and stays unresolved";
     BodyTooLarge = PAYLOAD_TOO_LARGE "BODY_TOO_LARGE", "The body is too large";
     Internal = INTERNAL_SERVER_ERROR "INTERNAL", "Something failed on our side";
     Unavailable = SERVICE_UNAVAILABLE "UNAVAILABLE", "A server that this answer needs is away";

@@ -19,7 +19,12 @@ pub(crate) async fn operators_only(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let given = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    let mut given = request.headers().get_all(header::AUTHORIZATION);
+    // Of two, one is another proxy's or an attacker's guess at which one counts: neither does.
+    let given = match (given.next(), given.next()) {
+        (Some(only), None) => only.as_bytes(),
+        _ => b"",
+    };
     let detail = match &token.0 {
         None => "This API runs without an operator's token, so no admin request is answered",
         Some(token) if bearer(given).is_some_and(|given| same(given, token)) => {

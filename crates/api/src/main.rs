@@ -1,7 +1,9 @@
-//! `flashsale-api`: answers buyers and operators over HTTP, until SIGTERM.
+//! `flashsale-api`: answers buyers and operators over HTTP, until SIGTERM. `flashsale-api routes` prints what it answers.
 
 mod app;
 mod batcher;
+mod body;
+mod connections;
 mod error;
 mod exchange;
 mod guard;
@@ -16,13 +18,22 @@ use boot::Settings;
 
 use crate::app::Process;
 
+/// How long writing the last counts and saying good-bye may take: with `stop_seconds` it stays below the 30 s after
+/// which orchestrators kill.
+const LAST_WORDS: Duration = Duration::from_secs(4);
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[actix_web::main]
 async fn main() -> Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("routes") {
+        print!("{}", routes::listing());
+        return Ok(());
+    }
     let settings = Settings::load()?;
     boot::start_logs(&settings.log)?;
+    boot::Servers::of(&settings).tell();
     let process = Process::start(&settings)?;
     let server = app::listen(&process, &settings.api)?;
     let handle = server.handle();
@@ -34,6 +45,8 @@ async fn main() -> Result<()> {
     // Accepted requests finish first, then what they have counted is written.
     let _ = tokio::time::timeout(Duration::from_secs(settings.api.stop_seconds), handle.stop(true)).await;
     serving.await??;
-    process.stop().await;
+    if tokio::time::timeout(LAST_WORDS, process.stop()).await.is_err() {
+        tracing::warn!(limit = ?LAST_WORDS, "a server does not let go of us, stopping without");
+    }
     Ok(())
 }

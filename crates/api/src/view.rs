@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, Notify};
 pub(crate) struct View {
     ledger: Ledger,
     inventory: Inventory,
+    /// By how many milliseconds Redis's clock, which every window goes by, is ahead of ours.
+    redis_ahead_ms: AtomicI64,
     seen: ArcSwapOption<Seen>,
     refreshing: Mutex<Refreshing>,
     wanted: Notify,
@@ -76,6 +78,7 @@ impl View {
         Self {
             ledger,
             inventory,
+            redis_ahead_ms: AtomicI64::new(0),
             seen: ArcSwapOption::empty(),
             refreshing: Mutex::new(Refreshing { last: None, outage }),
             wanted: Notify::new(),
@@ -95,6 +98,11 @@ impl View {
     /// Whether PostgreSQL was ever read.
     pub(crate) fn is_loaded(&self) -> bool {
         self.seen.load().is_some()
+    }
+
+    /// Unix time in milliseconds by Redis's clock, as far as it is known: what a gate would say is what is shown.
+    pub(crate) fn now_ms(&self) -> i64 {
+        own_ms().saturating_add(self.redis_ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Asks for a refresh without waiting for it.
@@ -146,10 +154,17 @@ impl View {
                 Arc::new(SaleView { sale, live })
             })
             .collect();
-        self.read_stock(&list).await;
+        tokio::join!(self.read_clock(), self.read_stock(&list));
         let by_id = list.iter().map(|view| (view.sale.id, Arc::clone(view))).collect();
         self.seen.store(Some(Arc::new(Seen { list, by_id })));
         Ok(())
+    }
+
+    /// Where Redis cannot be read the clocks go on as they did.
+    async fn read_clock(&self) {
+        if let Ok(redis_ms) = self.inventory.now_ms().await {
+            self.redis_ahead_ms.store(redis_ms.saturating_sub(own_ms()), Ordering::Relaxed);
+        }
     }
 
     /// Where Redis cannot be read the last figures stay; the purchase path tells what is wrong with it.
@@ -166,6 +181,10 @@ impl View {
             }
         }
     }
+}
+
+fn own_ms() -> i64 {
+    i64::try_from(boot::clock::now_ms()).unwrap_or(i64::MAX)
 }
 
 impl Live {

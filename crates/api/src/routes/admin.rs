@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::sale_id;
 use crate::app::Process;
+use crate::body::Body;
 use crate::error::{Code, Problem};
 
 /// What `POST /api/v1/admin/reset` takes.
@@ -26,7 +27,7 @@ struct Done {
 }
 
 /// `POST /api/v1/admin/reset`: deletes what the sale has sold and opens it anew.
-pub(super) async fn reset(body: web::Bytes, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
+pub(super) async fn reset(Body(body): Body, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
     let request: ResetRequest =
         serde_json::from_slice(&body).map_err(|error| Problem::new(Code::InvalidBody, error.to_string()))?;
     let text = request.sale_id.ok_or_else(|| Problem::field("saleId", &"is missing"))?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{sale_id, user_id};
 use crate::app::Process;
 use crate::batcher::{Batcher, Verdict};
+use crate::body::Body;
 use crate::error::{Code, Problem};
 
 /// What the buyer sends.
@@ -39,7 +40,7 @@ struct Answer {
 
 /// Decides one click.
 pub(super) async fn purchase(
-    body: web::Bytes,
+    Body(body): Body,
     process: web::Data<Process>,
     batcher: web::Data<Batcher>,
 ) -> Result<HttpResponse, Problem> {

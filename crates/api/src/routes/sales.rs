@@ -64,7 +64,6 @@ struct PurchaseOf {
 
 /// `GET /api/v1/sales`
 pub(super) async fn list(process: web::Data<Process>) -> Result<HttpResponse, Problem> {
-    let now_ms = now_ms();
     let views = match process.view.list() {
         Some(views) => views,
         None => {
@@ -72,13 +71,14 @@ pub(super) async fn list(process: web::Data<Process>) -> Result<HttpResponse, Pr
             process.view.list().unwrap_or_default()
         }
     };
+    let now_ms = process.view.now_ms();
     Ok(HttpResponse::Ok().json(views.iter().map(|view| Status::of(view, now_ms)).collect::<Vec<_>>()))
 }
 
 /// `GET /api/v1/sale/{saleId}/status`
 pub(super) async fn status(path: web::Path<String>, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
     let view = find(&process, sale_id(&path)?).await?;
-    Ok(HttpResponse::Ok().json(Status::of(&view, now_ms())))
+    Ok(HttpResponse::Ok().json(Status::of(&view, process.view.now_ms())))
 }
 
 /// `GET /api/v1/sale/{saleId}/user/{userId}/purchase`
@@ -121,8 +121,4 @@ pub(super) async fn find(process: &Process, id: SaleId) -> Result<Arc<SaleView>,
     }
     process.view.refresh_after(Instant::now()).await.map_err(|error| Problem::unavailable(&error))?;
     process.view.get(id).ok_or_else(|| Problem::new(Code::SaleNotFound, format!("there is no sale {id}")))
-}
-
-fn now_ms() -> i64 {
-    i64::try_from(boot::clock::now_ms()).unwrap_or(i64::MAX)
 }

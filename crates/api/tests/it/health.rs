@@ -42,7 +42,7 @@ async fn with_every_server_up_the_api_is_alive_ready_and_healthy() {
 #[tokio::test]
 async fn without_redis_the_api_is_alive_but_neither_ready_nor_healthy_and_buyers_are_asked_to_try_again() {
     let mut shop = Shop::on(Stack::with_own_redis().await, &new_sale(5)).await;
-    shop.stack.kill_redis();
+    shop.stack.redis.kill();
     let not_ready = answers(shop.client(), "/readyz", 503).await;
     assert_eq!(not_ready.headers["retry-after"], "1");
     assert_eq!(not_ready.body, json!({ "status": "not ready", "message": "Redis does not answer" }));
@@ -54,7 +54,7 @@ async fn without_redis_the_api_is_alive_but_neither_ready_nor_healthy_and_buyers
     assert_eq!(click.headers["retry-after"], "1");
     assert_eq!(shop.client().status(shop.sale).await.status, 200, "the sale can still be looked at");
 
-    shop.stack.start_redis();
+    shop.stack.redis.start();
     answers(shop.client(), "/readyz", 200).await;
     assert_report(&answers(shop.client(), "/health", 200).await, "healthy", "up");
     shop.stack.reconcile().await;

@@ -1,73 +1,162 @@
-//! Every operator's route is closed to everyone without the operator's token.
+//! Every operator's route is closed to everyone without the operator's token. Which routes there are is asked of the
+//! API itself, so that a new one is in here without anybody's doing.
 
-use reqwest::Method;
-use serde_json::json;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use testkit::{ADMIN_TOKEN, Answer, Client};
 
 use crate::fixture::{Shop, assert_problem};
+use crate::routes::{Route, listed};
+use crate::wire::Line;
 
-/// Sends an operator's request with this `Authorization`.
-async fn ask(client: &Client, method: &Method, path: &str, sale: &str, authorization: Option<&str>) -> Answer {
-    let mut request = client.request(method.clone(), path);
-    if let Some(authorization) = authorization {
-        request = request.header("authorization", authorization);
-    }
-    client.send(request.json(&json!({ "saleId": sale, "force": true }))).await
+/// A user's token as an identity provider signs it: not the operator's, however valid.
+const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm4iLCJyb2xlIjoiYWRtaW4iLCJhZG1pbiI6dHJ1ZX0.\
+                   5mhBHqs5_DTLdINd9p5m7ZJ6XD0Xc55kIaCRY5r6HRA";
+
+/// Sends an operator's request, which would reset the sale, with these headers.
+async fn ask(client: &Client, method: &Method, path: &str, sale: &str, headers: HeaderMap) -> Answer {
+    let body = json!({ "saleId": sale, "force": true, "reason": "a test" });
+    client.send(client.request(method.clone(), path).headers(headers).json(&body)).await
 }
 
-/// Every operator's route, and some that do not exist: whoever has no token learns nothing of which do.
-fn routes(sale: &str) -> Vec<(Method, String)> {
-    vec![
-        (Method::POST, "/api/v1/admin/reset".to_owned()),
-        (Method::GET, format!("/api/v1/admin/sales/{sale}/verify")),
-        (Method::GET, "/api/v1/admin/reset".to_owned()),
-        (Method::GET, "/api/v1/admin/sales/7/verify".to_owned()),
-        (Method::GET, "/api/v1/admin/nothing/here".to_owned()),
-        (Method::DELETE, "/api/v1/admin/".to_owned()),
-    ]
+/// Headers of these names and values; a name may come twice.
+fn headers<'a>(all: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
+    let parse = |(name, value): (&'a str, &'a str)| {
+        (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+    };
+    all.into_iter().fold(HeaderMap::new(), |mut map, header| {
+        let (name, value) = parse(header);
+        map.append(name, value);
+        map
+    })
+}
+
+/// Every way not to be the operator, in headers.
+fn strangers() -> Vec<HeaderMap> {
+    let (prefix, right) = (&ADMIN_TOKEN[..ADMIN_TOKEN.len() - 1], format!("Bearer {ADMIN_TOKEN}"));
+    let mut wrong = vec![HeaderMap::new()];
+    for value in [
+        "",
+        "Bearer",
+        "Bearer ",
+        ADMIN_TOKEN,
+        &format!("Basic {ADMIN_TOKEN}"),
+        &format!("Token {ADMIN_TOKEN}"),
+        &format!("Bearer{ADMIN_TOKEN}"),
+        &format!("Bearer  {ADMIN_TOKEN}"),
+        &format!("Bearer\t{ADMIN_TOKEN}"),
+        &format!("Bearer {prefix}"),
+        &format!("{right}s"),
+        &format!("{right},"),
+        &format!("{right}, {right}"),
+        &format!("{right} {ADMIN_TOKEN}"),
+        &format!("{right}\u{a0}"),
+        &format!("Bearer {}", ADMIN_TOKEN.to_uppercase()),
+        &format!("Bearer \"{ADMIN_TOKEN}\""),
+        &format!("Bearer {}", "x".repeat(ADMIN_TOKEN.len())),
+        &format!("Bearer {}", "x".repeat(10_000)),
+        &format!("Bearer {JWT}"),
+        &format!("Bearer {}.{JWT}", ADMIN_TOKEN),
+    ] {
+        wrong.push(headers([("authorization", value)]));
+    }
+    let twice = |first, second| headers([("authorization", first), ("authorization", second)]);
+    wrong.extend([twice(&right, "Bearer nobody"), twice("Bearer nobody", &right), twice(&right, &right)]);
+    for name in ["proxy-authorization", "x-authorization", "x-admin-token", "x-api-key", "x-forwarded-authorization"] {
+        wrong.push(headers([(name, right.as_str()), ("x-forwarded-for", "127.0.0.1"), ("x-original-url", "/livez")]));
+    }
+    wrong.push(headers([("cookie", &*format!("authorization={right}; token={ADMIN_TOKEN}"))]));
+    wrong
+}
+
+/// The operators' routes of this API, filled in for a sale, and some paths below theirs that nothing answers: whoever
+/// has no token learns nothing of which there are.
+async fn operators_routes(shop: &Shop) -> Vec<Route> {
+    let listed = listed(&shop.stack).await;
+    let mut routes: Vec<Route> = listed.into_iter().filter(|route| route.access == "operators").collect();
+    assert!(routes.iter().any(|route| route.path == "/api/v1/admin/reset"), "they are listed");
+    for (method, path) in [
+        (Method::GET, "/api/v1/admin/nothing/here"),
+        (Method::GET, "/api/v1/admin/reset"),
+        (Method::GET, "/api/v1/admin/sales/7/verify"),
+        (Method::DELETE, "/api/v1/admin/"),
+    ] {
+        routes.push(Route { method, path: path.to_owned(), access: "operators".to_owned() });
+    }
+    routes
+}
+
+/// The body of a refusal without what tells one request from another.
+fn refusal(answer: &Answer) -> Value {
+    assert_problem(answer, 401, "UNAUTHORIZED");
+    assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    let mut body = answer.body.clone();
+    for field in ["instance", "requestId"] {
+        body.as_object_mut().unwrap().remove(field);
+    }
+    body
+}
+
+/// Everything about the sale that a request may change.
+async fn state(shop: &Shop) -> (String, Value, Value) {
+    let sale = format!("{:?}", shop.stack.sale(shop.sale).await);
+    (sale, shop.client().verify(shop.sale).await.body, shop.client().purchase_of(shop.sale, "ann").await.body)
 }
 
 #[tokio::test]
 async fn an_operators_route_is_closed_without_the_token_and_with_anything_but_the_token() {
-    let shop = Shop::with_stock(1).await;
-    let order = shop.buy("ann").await;
-    let sale = shop.sale.to_string();
-    let (prefix, suffix) = (&ADMIN_TOKEN[..ADMIN_TOKEN.len() - 1], format!("{ADMIN_TOKEN}s"));
-    let wrong = [
-        None,
-        Some(String::new()),
-        Some("Bearer".to_owned()),
-        Some("Bearer ".to_owned()),
-        Some(ADMIN_TOKEN.to_owned()),
-        Some(format!("Basic {ADMIN_TOKEN}")),
-        Some(format!("Bearer {prefix}")),
-        Some(format!("Bearer {suffix}")),
-        Some(format!("Bearer {}", ADMIN_TOKEN.to_uppercase())),
-        Some(format!("Bearer \"{ADMIN_TOKEN}\"")),
-        Some(format!("Bearer {}", "x".repeat(ADMIN_TOKEN.len()))),
-    ];
-    for (method, path) in routes(&sale) {
-        for authorization in &wrong {
-            let answer = ask(shop.client(), &method, &path, &sale, authorization.as_deref()).await;
-            assert_problem(&answer, 401, "UNAUTHORIZED");
-            assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path} {authorization:?}");
+    let shop = Shop::with_stock(2).await;
+    shop.buy("ann").await;
+    let (before, sale) = (state(&shop).await, shop.sale.to_string());
+    let mut bodies = Vec::new();
+    for route in operators_routes(&shop).await {
+        let path = route.for_sale(&sale);
+        for headers in strangers() {
+            bodies.push(refusal(&ask(shop.client(), &route.method, &path, &sale, headers).await));
+        }
+        for query in [format!("?token={ADMIN_TOKEN}"), format!("?authorization=Bearer%20{ADMIN_TOKEN}&access_token=a")]
+        {
+            let path = path.clone() + &query;
+            bodies.push(refusal(&ask(shop.client(), &route.method, &path, &sale, HeaderMap::new()).await));
         }
     }
-    let ours = shop.client().purchase_of(shop.sale, "ann").await;
-    assert_eq!(ours.order_id(), Some(order.as_str()), "no refused reset has done anything");
+    bodies.dedup();
+    assert_eq!(bodies.len(), 1, "all are refused with the same words: {bodies:#?}");
+    assert_eq!(state(&shop).await, before, "no refused request has done anything");
     shop.close([]).await;
 }
 
 #[tokio::test]
-async fn with_the_token_each_route_answers_and_the_schemes_case_does_not_matter() {
+async fn a_token_with_bytes_that_no_header_may_have_is_refused_before_it_is_read() {
     let shop = Shop::with_stock(1).await;
-    let sale = shop.sale.to_string();
-    let statuses = [200, 200, 405, 400, 404, 404];
+    for (end, status) in [("\0", "400"), ("\x01", "400"), ("\u{80}", "401"), ("\n\tx", "400")] {
+        let mut line = Line::to(shop.client()).await;
+        let head = "POST /api/v1/admin/reset HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 0\r\n";
+        line.say(format!("{head}authorization: Bearer {ADMIN_TOKEN}{end}\r\n\r\n")).await;
+        let said = line.hear_out(crate::fixture::SOON).await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{end:?}: {said}");
+    }
+    shop.close([]).await;
+}
+
+#[tokio::test]
+async fn with_the_token_every_route_answers_and_the_schemes_case_does_not_matter() {
+    let shop = Shop::with_stock(1).await;
+    let (sale, routes) = (shop.sale.to_string(), listed(&shop.stack).await);
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        let authorization = format!("{scheme} {ADMIN_TOKEN}");
-        for ((method, path), status) in routes(&sale).into_iter().zip(statuses) {
-            let answer = ask(shop.client(), &method, &path, &sale, Some(&authorization)).await;
-            assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        // Spaces around a header's value are not part of it: RFC 9110, 5.5.
+        let right = format!(" {scheme} {ADMIN_TOKEN} ");
+        for route in routes.iter().filter(|route| route.access == "operators") {
+            let path = route.for_sale(&sale);
+            let answer = ask(shop.client(), &route.method, &path, &sale, headers([("authorization", &*right)])).await;
+            let closed = [StatusCode::UNAUTHORIZED, StatusCode::METHOD_NOT_ALLOWED, StatusCode::INTERNAL_SERVER_ERROR];
+            assert!(!closed.contains(&answer.status), "{} {path}: {answer:?}", route.method);
+        }
+        for (path, status) in [("sales/7/verify", 400), ("nothing/here", 404), ("", 404)] {
+            let path = format!("/api/v1/admin/{path}");
+            let answer = ask(shop.client(), &Method::GET, &path, &sale, headers([("authorization", &*right)])).await;
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
         }
     }
     shop.close([]).await;
@@ -78,8 +167,17 @@ async fn a_path_that_only_looks_like_an_operators_route_reaches_nothing() {
     let shop = Shop::with_stock(1).await;
     shop.buy("ann").await;
     let sale = shop.sale.to_string();
-    for path in ["/api/v1//admin/reset", "/api/v1/ADMIN/reset", "/api/v1/sale/%2e%2e/admin/reset", "/admin/reset"] {
-        let answer = ask(shop.client(), &Method::POST, path, &sale, None).await;
+    for path in [
+        "/api/v1//admin/reset",
+        "/api/v1/ADMIN/reset",
+        "/api/v1/sale/%2e%2e/admin/reset",
+        "/api/v1/sale/..%2fadmin/reset",
+        "/api/v1/%61dmin/reset",
+        "/api/v1/admin%2freset",
+        "/api/v1/admin;x/reset",
+        "/admin/reset",
+    ] {
+        let answer = ask(shop.client(), &Method::POST, path, &sale, HeaderMap::new()).await;
         assert!([401, 404].contains(&answer.status.as_u16()), "{path}: {answer:?}");
     }
     assert_eq!(shop.click("ann").await.outcome(), "ALREADY_PURCHASED");
@@ -92,9 +190,10 @@ async fn an_api_that_was_told_to_run_without_a_token_refuses_every_operator() {
     let none = [("FLASHSALE__API__ADMIN_TOKEN", ""), ("FLASHSALE__API__ALLOW_NO_ADMIN_TOKEN", "true")];
     let api = shop.stack.api_with(&none).await;
     let sale = shop.sale.to_string();
-    for (method, path) in routes(&sale) {
-        for authorization in [None, Some("Bearer "), Some("Bearer"), Some(&*format!("Bearer {ADMIN_TOKEN}"))] {
-            let answer = ask(&api.client, &method, &path, &sale, authorization).await;
+    for route in operators_routes(&shop).await {
+        for headers in strangers().into_iter().chain([headers([("authorization", &*format!("Bearer {ADMIN_TOKEN}"))])])
+        {
+            let answer = ask(&api.client, &route.method, &route.for_sale(&sale), &sale, headers).await;
             assert_problem(&answer, 401, "UNAUTHORIZED");
         }
     }

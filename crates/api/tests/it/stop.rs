@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use servers::Signal;
-use testkit::{Answer, Client, until};
+use testkit::{Answer, Client, Proxy, Wire, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -105,5 +105,57 @@ async fn an_idle_api_stops_at_once_although_a_client_keeps_its_connection() {
     shop.api.process.signal(Signal::TERM);
     let ended = timeout(Duration::from_secs(5), shop.api.process.ended()).await;
     assert!(ended.expect("it does not wait for the idle connection").success());
+    shop.close([]).await;
+}
+
+#[tokio::test]
+async fn a_second_sigterm_or_sigint_does_no_harm() {
+    let mut shop = Shop::with_stock(1).await;
+    let let_in = LetIn::knock(&shop, "ann".to_owned()).await;
+    for signal in [Signal::TERM, Signal::TERM, Signal::INT, Signal::TERM] {
+        shop.api.process.signal(signal);
+        until("nobody is let in any more", SOON, async || is_closed(shop.client()).await.then_some(())).await;
+    }
+    let (_, head, body) = let_in.go_on().await;
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert_eq!(body["status"], "SUCCESS", "{body}");
+    assert!(shop.api.process.ended().await.success());
+    assert!(shop.api.process.log().contains(r#""message":"stopped""#));
+    shop.close([]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_goes_on_holds_the_stop_no_longer_than_stop_seconds() {
+    let mut shop = Shop::with_stock(1).await;
+    shop.api = shop.stack.api_with(&[("FLASHSALE__API__STOP_SECONDS", "2")]).await;
+    let never_goes_on = LetIn::knock(&shop, "ann".to_owned()).await;
+    shop.api.process.signal(Signal::TERM);
+    let ended = timeout(Duration::from_millis(4_500), shop.api.process.ended()).await;
+    assert!(ended.expect("before the body is given up, after 5 s").success());
+    assert!(shop.api.process.log().contains(r#""message":"stopped""#));
+    drop(never_goes_on);
+    shop.close([]).await;
+}
+
+#[tokio::test]
+async fn servers_that_do_not_answer_hold_the_stop_for_a_few_seconds_only() {
+    let mut shop = Shop::with_stock(1).await;
+    let settings = shop.stack.variables();
+    let mut wires = Vec::new();
+    for (name, url) in settings.iter().filter(|(name, _)| name.ends_with("__URL")) {
+        let proxy = Proxy::before(url).await;
+        wires.push((name.as_str(), proxy.url_of(url), proxy));
+    }
+    let through: Vec<_> = wires.iter().map(|(name, url, _)| (*name, url.as_str())).collect();
+    shop.api = shop.stack.api_with(&through).await;
+    shop.buy("ann").await;
+    assert_eq!(shop.click("bob").await.outcome(), "SOLD_OUT", "there is a count to be written");
+    for (_, _, proxy) in &wires {
+        proxy.set(Wire::Silent);
+    }
+    shop.api.process.signal(Signal::TERM);
+    let ended = timeout(SOON, shop.api.process.ended()).await;
+    assert!(ended.expect("within 20 s").success());
+    drop(wires);
     shop.close([]).await;
 }
