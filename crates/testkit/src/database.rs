@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use servers::{APP, OWNER, POSTGRES_ACCOUNTS};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -15,11 +16,15 @@ pub const SERVER_VARIABLE: &str = "FLASHSALE_TEST_POSTGRES_URL";
 const TEMPLATE_LOCK: i64 = 0x7E57_DB00;
 
 /// A migrated and otherwise empty database of the test's own.
+#[derive(Clone)]
 pub struct Database {
     /// Its name.
     pub name: String,
-    /// A superuser's URL of it.
+    /// Its URL for the processes under test.
     pub url: String,
+    /// Its URL for `flashsale-reconcile` to migrate it.
+    pub owner_url: String,
+    /// The superuser's way to the server.
     server: PgConnectOptions,
 }
 
@@ -30,14 +35,23 @@ impl Database {
     /// Where [`SERVER_VARIABLE`] is not set or the server refuses.
     pub async fn create() -> Self {
         let url = std::env::var(SERVER_VARIABLE).unwrap_or_else(|_| panic!("{SERVER_VARIABLE} must be set"));
-        let server = PgConnectOptions::from_str(&url).expect("the test server has a PostgreSQL URL");
+        Self::create_on(&url).await
+    }
+
+    /// [`Database::create`] on the server of this superuser's URL.
+    ///
+    /// # Panics
+    /// The server refuses.
+    pub async fn create_on(url: &str) -> Self {
+        let [server, owner, app] = as_each_account(url);
         let mut connection = server.connect().await.expect("the test server accepts connections");
-        let template = template(&mut connection, &server).await.expect("the template can be made");
+        let template = template(&mut connection, &server, &owner).await.expect("the template can be made");
         let name = format!("flashsale_test_{}", Uuid::new_v4().simple());
-        run(&mut connection, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("it can be copied");
+        let copy = format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}");
+        run(&mut connection, copy).await.expect("it can be copied");
         connection.close().await.expect("the connection closes");
-        let url = server.clone().database(&name).to_url_lossy().to_string();
-        Self { name, url, server }
+        let [url, owner_url] = [app, owner].map(|account| account.database(&name).to_url_lossy().to_string());
+        Self { name, url, owner_url, server }
     }
 
     /// A connection beside the code under test, to look and to meddle.
@@ -46,6 +60,14 @@ impl Database {
     /// Where the server refuses.
     pub async fn connect(&self) -> PgConnection {
         self.server.clone().database(&self.name).connect().await.expect("the database accepts connections")
+    }
+
+    /// [`Database::connect`] where the server may be away.
+    ///
+    /// # Errors
+    /// It is.
+    pub async fn try_connect(&self) -> Result<PgConnection, sqlx::Error> {
+        self.server.clone().database(&self.name).connect().await
     }
 
     /// Ends every connection to the database and allows no new one: to its clients PostgreSQL is away.
@@ -87,8 +109,19 @@ impl Database {
     }
 }
 
+/// The superuser's way to a server, and those of the owner and of the processes.
+fn as_each_account(url: &str) -> [PgConnectOptions; 3] {
+    let as_account = |account| servers::url_as(account, url).expect("a URL with a user and a password");
+    [url.to_owned(), as_account(OWNER), as_account(APP)]
+        .map(|url| PgConnectOptions::from_str(&url).expect("a PostgreSQL URL"))
+}
+
 /// The name of the template for the present migrations, which is made where it does not exist.
-async fn template(connection: &mut PgConnection, server: &PgConnectOptions) -> Result<String, sqlx::Error> {
+async fn template(
+    connection: &mut PgConnection,
+    server: &PgConnectOptions,
+    owner: &PgConnectOptions,
+) -> Result<String, sqlx::Error> {
     // Read when the test runs: no build has to notice a new file.
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
     let migrator = Migrator::new(migrations).await?;
@@ -103,6 +136,9 @@ async fn template(connection: &mut PgConnection, server: &PgConnectOptions) -> R
         let unfinished = format!("flashsale_unfinished_{}", Uuid::new_v4().simple());
         run(connection, format!("CREATE DATABASE {unfinished}")).await?;
         let mut inside = server.clone().database(&unfinished).connect().await?;
+        run(&mut inside, POSTGRES_ACCOUNTS.to_owned()).await?;
+        inside.close().await?;
+        let mut inside = owner.clone().database(&unfinished).connect().await?;
         migrator.run(&mut inside).await?;
         inside.close().await?;
         run(connection, format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await?;

@@ -72,6 +72,14 @@ impl Process {
         self.child.wait().expect("it ends");
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// Its state cannot be read.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
+    }
+
     /// Waits until it ends by itself.
     pub async fn wait(mut self) -> ExitStatus {
         self.ended().await

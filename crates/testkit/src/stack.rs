@@ -6,19 +6,20 @@ use std::time::Duration;
 use chrono::DateTime;
 use domain::{Quantity, SaleId, Terms, UserId};
 use ledger::{Ledger, NewSale, Sale};
-use servers::{Redis, Running, Server, free_port};
+use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, free_port};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::client::{ADMIN_TOKEN, Answer, Client};
-use crate::database::Database;
+use crate::database::{Database, SERVER_VARIABLE};
+use crate::host::Host;
 use crate::process::Process;
 use crate::wait::until;
 
 /// Longest that the books may take to settle after a fault.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// Longest that a process or a server may take to be ready, on a machine that is busy.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// The password of a test's own Redis.
 pub const REDIS_PASSWORD: &str = "the-redis-password-of-the-tests";
@@ -29,15 +30,37 @@ pub struct Stack {
     pub database: Database,
     /// The same database, for a look into it.
     pub ledger: Ledger,
-    redis: RedisServer,
-    amqp_url: String,
+    /// Its Redis.
+    pub redis: Host<Redis>,
+    /// Its RabbitMQ.
+    pub rabbitmq: Host<RabbitMq>,
+    /// Its PostgreSQL.
+    pub postgres: Host<Postgres>,
     dir: TempDir,
 }
 
-/// Redis, shared by the tests or this test's own to kill.
-enum RedisServer {
-    Shared(String),
-    Own { server: Box<Redis>, running: Option<Running> },
+/// Which servers a system has for itself, to do with as it likes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Own {
+    /// A Redis of its own; ready in milliseconds.
+    pub redis: bool,
+    /// A RabbitMQ of its own; ready in about four seconds.
+    pub rabbitmq: bool,
+    /// A PostgreSQL of its own, with fsync; ready in about two seconds.
+    pub postgres: bool,
+}
+
+impl Own {
+    /// None: all are shared with the other tests.
+    pub const NONE: Self = Self { redis: false, rabbitmq: false, postgres: false };
+    /// Redis only.
+    pub const REDIS: Self = Self { redis: true, ..Self::NONE };
+    /// RabbitMQ only.
+    pub const RABBITMQ: Self = Self { rabbitmq: true, ..Self::NONE };
+    /// PostgreSQL only.
+    pub const POSTGRES: Self = Self { postgres: true, ..Self::NONE };
+    /// All three.
+    pub const ALL: Self = Self { redis: true, rabbitmq: true, postgres: true };
 }
 
 /// An API process and a client of it.
@@ -69,24 +92,43 @@ pub fn new_sale(stock: u32) -> NewSale {
 impl Stack {
     /// A system over the servers that all tests share.
     pub async fn new() -> Self {
-        Self::over(RedisServer::Shared(variable("FLASHSALE_TEST_REDIS_URL")), tempdir()).await
+        Self::with_own(Own::NONE).await
     }
 
     /// A system with a Redis of its own, which may be killed and wiped.
     pub async fn with_own_redis() -> Self {
-        let dir = tempdir();
-        let server = Redis::new(dir.path().join("redis"), free_port().expect("a free port"), REDIS_PASSWORD);
-        let mut own = RedisServer::Own { server: Box::new(server), running: None };
-        own.start();
-        Self::over(own, dir).await
+        Self::with_own(Own::REDIS).await
     }
 
-    async fn over(redis: RedisServer, dir: TempDir) -> Self {
-        let database = Database::create().await;
+    /// A system with some servers of its own.
+    ///
+    /// # Panics
+    /// One of them does not start.
+    pub async fn with_own(own: Own) -> Self {
+        let dir = tempfile::tempdir().expect("a folder of the test's own");
+        let port = || free_port().expect("a free port");
+        let inside = |name: &str| dir.path().join(name);
+        let redis = if own.redis {
+            Host::own(Redis::new(inside("redis"), port(), REDIS_PASSWORD))
+        } else {
+            Host::Shared(variable("FLASHSALE_TEST_REDIS_URL"))
+        };
+        let rabbitmq = if own.rabbitmq {
+            let ports = RabbitMqPorts::free().expect("free ports");
+            Host::own(RabbitMq::new(inside("rabbitmq"), ports, "the-rabbitmq-password-of-the-tests"))
+        } else {
+            Host::Shared(variable("FLASHSALE_TEST_AMQP_URL"))
+        };
+        let postgres = if own.postgres {
+            Host::own(Postgres::new(inside("postgres"), port(), "the-postgres-password-of-the-tests"))
+        } else {
+            Host::Shared(variable(SERVER_VARIABLE))
+        };
+        let database = Database::create_on(postgres.operator_url()).await;
         let variables = [("FLASHSALE__POSTGRES__URL".to_owned(), database.url.clone())];
         let settings = boot::Settings::from_variables(variables.into()).expect("valid settings");
         let ledger = Ledger::new(&settings.postgres).expect("a valid URL");
-        Self { database, ledger, redis, amqp_url: variable("FLASHSALE_TEST_AMQP_URL"), dir }
+        Self { database, ledger, redis, rabbitmq, postgres, dir }
     }
 
     /// Creates an active sale of `stock` units, one to a buyer. It opens with the next reconcile.
@@ -160,12 +202,13 @@ impl Stack {
     pub fn variables(&self) -> Vec<(String, String)> {
         [
             ("FLASHSALE__POSTGRES__URL", self.database.url.as_str()),
-            ("FLASHSALE__REDIS__URL", &self.redis.url()),
-            ("FLASHSALE__RABBITMQ__URL", &self.amqp_url),
+            ("FLASHSALE__POSTGRES__OWNER_URL", &self.database.owner_url),
+            ("FLASHSALE__REDIS__URL", self.redis.url()),
+            ("FLASHSALE__RABBITMQ__URL", self.rabbitmq.url()),
             ("FLASHSALE__API__PORT", "0"),
             ("FLASHSALE__API__ADMIN_TOKEN", ADMIN_TOKEN),
-            // Nobody cuts this machine's power.
-            ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", "0"),
+            // The shared RabbitMQ is never killed, so what it forgets when it is need not be waited for.
+            ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", if self.rabbitmq.is_own() { "3000" } else { "0" }),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
@@ -193,26 +236,12 @@ impl Stack {
     /// # Panics
     /// This system has no Redis of its own.
     pub fn restart_redis(&mut self, wiped: bool) {
-        self.kill_redis();
-        let RedisServer::Own { server, .. } = &mut self.redis else { unreachable!("it was killed") };
         if wiped {
-            std::fs::remove_dir_all(&server.dir).expect("its data can be removed");
+            self.redis.kill_and_lose("appendonlydir".as_ref());
+        } else {
+            self.redis.kill();
+            self.redis.start();
         }
-        self.start_redis();
-    }
-
-    /// Kills this test's own Redis.
-    ///
-    /// # Panics
-    /// This system has no Redis of its own, or it does not run.
-    pub fn kill_redis(&mut self) {
-        let RedisServer::Own { running, .. } = &mut self.redis else { panic!("this Redis belongs to all tests") };
-        running.as_mut().expect("Redis runs").kill().expect("Redis can be killed");
-    }
-
-    /// Starts this test's own Redis again, over the data it has.
-    pub fn start_redis(&mut self) {
-        self.redis.start();
     }
 
     /// Waits until the sale's books are settled and balance, and returns the verification.
@@ -244,6 +273,11 @@ impl Stack {
         lost.into_iter().collect()
     }
 
+    /// Lets the folder with all logs and private servers' data stay when everything ends.
+    pub fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
     /// Deletes what the test has left on servers that all tests share. Its processes must have ended.
     ///
     /// # Panics
@@ -256,7 +290,7 @@ impl Stack {
             let drain = drain.expect("nobody else works on the sale");
             drain.delete(sale.epoch).await.expect("its queue can be deleted");
             drain.release().await;
-            if matches!(self.redis, RedisServer::Shared(_)) {
+            if !self.redis.is_own() {
                 inventory.remove(sale.id, sale.epoch).await.expect("its keys can be deleted");
             }
         }
@@ -265,27 +299,6 @@ impl Stack {
     }
 }
 
-impl RedisServer {
-    fn url(&self) -> String {
-        match self {
-            Self::Shared(url) => url.clone(),
-            Self::Own { running, .. } => running.as_ref().expect("Redis runs").url().to_owned(),
-        }
-    }
-
-    fn start(&mut self) {
-        if let Self::Own { server, running } = self {
-            let mut started = server.start().expect("Redis starts");
-            started.wait_ready(READY_WITHIN).expect("Redis is ready");
-            *running = Some(started);
-        }
-    }
-}
-
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run cargo xtask test"))
-}
-
-fn tempdir() -> TempDir {
-    tempfile::tempdir().expect("a folder of the test's own")
 }
