@@ -26,5 +26,5 @@ pub fn run(home: &Path) -> Result<ExitCode> {
             return Ok(code);
         }
     }
-    test::run(home, &[])
+    test::run(home, test::Suite::All, &[])
 }

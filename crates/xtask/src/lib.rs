@@ -1,4 +1,4 @@
-//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `k6`, `ci`.
+//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `soak`, `k6`, `ci`.
 //!
 //! One module per task, and what they stand on: the [`home`] folder with its locks and pid files, the [`stack`] with
 //! its ports and secrets, and the one table of our [`roles`].
@@ -13,6 +13,8 @@ mod interrupt;
 pub mod k6;
 mod progress;
 pub mod roles;
+mod scratch;
+pub mod soak;
 pub mod stack;
 pub mod status;
 pub mod test;

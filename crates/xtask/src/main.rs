@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, down, env, k6, note, status, test, up, workspace};
+use xtask::{ci, down, env, k6, note, soak, status, test, up, workspace};
 
 /// Runs a flash sale on this machine, and the project's checks.
 #[derive(Parser)]
@@ -38,9 +38,18 @@ enum Task {
     Status,
     /// Print `export` lines with the URLs and the admin token: eval "$(cargo xtask env)"
     Env,
-    /// Run all tests, with servers of their own
+    /// Run the tests, with servers of their own
     Test {
+        /// Which tests
+        #[arg(long, value_enum, default_value_t)]
+        suite: test::Suite,
         /// Passed on to `cargo nextest run --workspace`, or to `cargo test --workspace` where nextest is missing
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Break everything at random under load, with servers of its own, and judge what is left
+    Soak {
+        /// Passed on: --seed N --minutes M [--seeds COUNT] [--planted BUG]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -64,7 +73,8 @@ fn main() -> ExitCode {
         Task::Down { wipe } => down::run(&home, wipe),
         Task::Status => status::run(&home),
         Task::Env => env::run(&home),
-        Task::Test { args } => test::run(&home, &args),
+        Task::Test { suite, args } => test::run(&home, suite, &args),
+        Task::Soak { args } => soak::run(&home, &args),
         Task::K6 { script, args } => k6::run(&home, &script, &args),
         Task::Ci => ci::run(&home),
     };

@@ -40,6 +40,21 @@ fn two_stacks_share_no_secret() {
 }
 
 #[test]
+fn no_process_that_goes_on_running_is_told_how_to_do_everything() {
+    let parent = tempfile::tempdir().unwrap();
+    let home = Home::at(parent.path()).unwrap();
+    let stack = Stack::invent().unwrap();
+    let told = format!("{:?}", stack.configuration(&home));
+    let (name, owner_url) = stack.owner_configuration(&home);
+    assert_eq!(name, "FLASHSALE__POSTGRES__OWNER_URL");
+    let owner_password = owner_url.split([':', '@']).nth(2).unwrap();
+    for secret in [&stack.redis_password, &stack.amqp_password, &stack.postgres_password, owner_password] {
+        assert!(!told.contains(secret), "{told}");
+        assert!(!owner_url.contains(secret) || secret == owner_password, "{owner_url}");
+    }
+}
+
+#[test]
 fn a_damaged_stack_is_named_with_a_way_out() {
     let parent = tempfile::tempdir().unwrap();
     fs::write(parent.path().join("stack.json"), "{").unwrap();

@@ -1,0 +1,23 @@
+//! The fault matrix: every row of `docs/RELIABILITY.md`, injected under load into real processes and judged.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod api;
+mod broker;
+#[cfg(target_os = "linux")]
+mod clocks;
+mod cut_off;
+mod failover;
+mod messages;
+mod planted;
+mod poison;
+mod postgres;
+mod reconciler;
+mod reconcilers;
+mod redis;
+mod reset;
+mod rolling;
+mod worker;
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
