@@ -1,17 +1,18 @@
--- Dead letters in an operator's hands. A letter is resolved once and for good, in one of two ways: `redriven`, its
--- reservation is an order after all; or `discarded`, it never will be, and its units go back on sale.
+-- Dead letters in an operator's hands. A letter is resolved once and for good: `redriven`, its reservation is an order
+-- after all; `discarded`, it never will be, and its units go back on sale; or `split`, its message could not be read
+-- and can be now, and each reservation in it has a letter of its own.
 --
 -- The units must be counted once at every instant. As long as nobody has decided they are withheld (withheld_units).
--- Either decision ends that in the very transaction that counts them elsewhere: as sold, or as an adjustment for the
--- gate. Both lock the sale's row first, as everywhere.
+-- Either decision about a reservation ends that in the very transaction that counts them elsewhere: as sold, or as an
+-- adjustment for the gate. Both lock the sale's row first, as everywhere.
 --
 -- Discarding leaves a tombstone among the orders, a CANCELLED row under the reservation's id, and with it holds what
 -- holds for any order that was cancelled: the buyer stays known to this gate and to every later one, reads CANCELLED
 -- instead of waiting for ever, and a redelivery of the message (whose cause of death may be gone by then) is a
--- duplicate and sells nothing. Where not even that row is accepted, the letter itself keeps the buyer known.
+-- duplicate and sells nothing. Where not even that row is accepted, the letter cannot be discarded.
 
-ALTER TABLE dead_letters ADD CONSTRAINT resolved_in_one_of_two_ways
-    CHECK ((resolved_at IS NULL) = (resolution IS NULL) AND resolution IN ('redriven', 'discarded'));
+ALTER TABLE dead_letters ADD CONSTRAINT resolved_in_a_known_way
+    CHECK ((resolved_at IS NULL) = (resolution IS NULL) AND resolution IN ('redriven', 'discarded', 'split'));
 
 -- Operators page through them in this order.
 CREATE INDEX dead_letters_by_age ON dead_letters (created_at, id);
@@ -26,26 +27,44 @@ WHERE d.resolved_at IS NULL AND d.quantity IS NOT NULL AND d.epoch >= s.valid_fr
   AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.reservation_id)
   AND NOT EXISTS (SELECT FROM stock_adjustments a WHERE a.order_id = d.reservation_id AND a.reason = 'second_order');
 
--- Buyers of dead letters who have no order, resolved or not: the gate must refuse them a second reservation all the
--- same. A buyer with several letters counts once.
-CREATE OR REPLACE VIEW withheld_buyers AS
-SELECT DISTINCT ON (d.sale_id, d.user_id) d.sale_id, d.user_id, d.reservation_id
-FROM dead_letters d
-JOIN sales s ON s.id = d.sale_id
-WHERE d.quantity IS NOT NULL AND d.epoch >= s.valid_from_epoch
-  AND NOT EXISTS (SELECT FROM orders o WHERE o.sale_id = d.sale_id AND o.user_id = d.user_id)
-ORDER BY d.sale_id, d.user_id, d.reservation_id;
-
--- hold_dead_letter: the letter, locked until we commit; all NULL where there is none. Of two who decide about one
--- letter the second waits here and then finds it resolved.
-CREATE FUNCTION hold_dead_letter(p_id uuid) RETURNS dead_letters LANGUAGE plpgsql AS $$
+-- hold_dead_letter: the letter, locked until we commit. Of two who decide about one letter the second waits here and
+-- then finds it resolved.
+--
+-- Answer  verdict NULL: it is the caller's to decide about. Else there is nothing left to decide:
+--   not_found
+--   resolved   by an earlier decision, in `detail`
+--   redriven   only now, because its reservation is an order already, whatever was asked
+--   discarded  only now, because its reservation is an order that was given up: whoever did that gave the units back
+CREATE FUNCTION hold_dead_letter(
+    p_id uuid, p_actor text, OUT letter dead_letters, OUT verdict text, OUT units int, OUT detail text
+) LANGUAGE plpgsql AS $$
 DECLARE
-    v_letter dead_letters%ROWTYPE;
+    v_status text;
 BEGIN
+    units := 0;
     -- No row where the letter names no sale that exists: then it withholds nothing, and its own row is enough.
     PERFORM FROM sales s WHERE s.id = (SELECT d.sale_id FROM dead_letters d WHERE d.id = p_id) FOR NO KEY UPDATE;
-    SELECT * INTO v_letter FROM dead_letters WHERE id = p_id FOR UPDATE;
-    RETURN v_letter;
+    SELECT * INTO letter FROM dead_letters WHERE id = p_id FOR UPDATE;
+    IF letter.id IS NULL THEN
+        verdict := 'not_found';
+        RETURN;
+    ELSIF letter.resolved_at IS NOT NULL THEN
+        verdict := 'resolved';
+        detail := letter.resolution;
+        RETURN;
+    END IF;
+
+    SELECT status INTO v_status FROM orders WHERE id = letter.reservation_id;
+    IF v_status IN ('HELD', 'PAYING', 'CONFIRMED') THEN
+        verdict := 'redriven';
+        detail := 'its reservation is an order already, ' || v_status;
+    ELSIF v_status IS NOT NULL THEN
+        verdict := 'discarded';
+        detail := 'its order is ' || v_status;
+    END IF;
+    IF verdict IS NOT NULL THEN
+        PERFORM resolve_dead_letter(letter, verdict, p_actor, 0);
+    END IF;
 END $$;
 
 -- resolve_dead_letter: writes the decision down. The caller holds the letter.
@@ -60,8 +79,20 @@ BEGIN
     WHERE p_letter.sale_id IS NOT NULL;
 END $$;
 
+-- refuse_dead_letter: writes down why the letter stays unresolved, and returns it. The caller holds the letter and has
+-- taken back whatever it tried.
+CREATE FUNCTION refuse_dead_letter(p_id uuid, p_code text, p_message text) RETURNS text LANGUAGE sql AS $$
+    UPDATE dead_letters
+    SET reason = CASE WHEN p_code LIKE 'FS%' THEN p_message
+                      ELSE format('PostgreSQL refuses the data: %s (%s)', p_message, p_code) END
+    WHERE id = p_id RETURNING reason
+$$;
+
 -- give_up_dead_letter: resolves a letter as discarded and gives back the units it withholds. Returns how many of the
 -- reservation's units are back. The caller holds the letter.
+--
+-- Errors  22xxx and 23xxx: not even the tombstone is accepted. Without it a redelivery could sell the units a second
+--         time, so the letter must stay as it is.
 CREATE FUNCTION give_up_dead_letter(p_letter dead_letters, p_actor text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_units int;
@@ -70,15 +101,11 @@ BEGIN
         -- 1. The tombstone. Price, currency and time are the sale's and the letter's own, because those of the
         --    message may be what no table accepts; the message itself stays in the letter. None where the buyer has
         --    another order.
-        BEGIN
-            INSERT INTO orders (id, sale_id, epoch, unit_price_minor, reserved_at, quantity, status, currency, user_id)
-            SELECT p_letter.reservation_id, s.id, p_letter.epoch, s.unit_price_minor, p_letter.created_at,
-                   p_letter.quantity, 'CANCELLED', s.currency, p_letter.user_id
-            FROM sales s WHERE s.id = p_letter.sale_id
-            ON CONFLICT DO NOTHING;
-        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-            NULL; -- the letter has to do: withheld_buyers
-        END;
+        INSERT INTO orders (id, sale_id, epoch, unit_price_minor, reserved_at, quantity, status, currency, user_id)
+        SELECT p_letter.reservation_id, s.id, p_letter.epoch, s.unit_price_minor, p_letter.created_at,
+               p_letter.quantity, 'CANCELLED', s.currency, p_letter.user_id
+        FROM sales s WHERE s.id = p_letter.sale_id
+        ON CONFLICT DO NOTHING;
 
         -- 2. The units, for the present gate; a settle_stock that is still to come drops this row and counts them
         --    itself. For a buyer with another order under the name that a redelivery would book them under.
@@ -97,59 +124,68 @@ BEGIN
     RETURN v_units;
 END $$;
 
--- decide_dead_letter: an operator's word on a letter as it lies there. `discarded` gives it up. `redriven` is for a
--- message that could not be read and can be now: the caller has persisted its reservations, each by itself.
+-- decide_dead_letter: an operator's word on a letter as it lies there. `discarded` gives it up. `redriven` and `split`
+-- are for a message that could not be read and can be now: the caller has buried each of its reservations in a letter
+-- of its own and redriven that.
 --
--- Answer  verdict as asked for, with the units that go back; 'resolved' with the earlier resolution in `detail`;
---         'not_found'
+-- Answer  verdict as asked for, with the units that go back; 'failed' where it cannot be discarded, for the reason in
+--         `detail`, which the letter now carries; or as hold_dead_letter
+-- Errors  P0001 a letter that withholds units can only be discarded, or redriven by redrive_dead_letter
 CREATE FUNCTION decide_dead_letter(
     p_id uuid, p_resolution text, p_actor text, OUT verdict text, OUT units int, OUT detail text
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    v_letter dead_letters%ROWTYPE := hold_dead_letter(p_id);
+    v_held record;
 BEGIN
-    units := 0;
-    verdict := p_resolution;
-    IF v_letter.id IS NULL THEN
-        verdict := 'not_found';
-    ELSIF v_letter.resolved_at IS NOT NULL THEN
-        verdict := 'resolved';
-        detail := v_letter.resolution;
-    ELSIF p_resolution = 'discarded' THEN
-        units := give_up_dead_letter(v_letter, p_actor);
+    SELECT * INTO v_held FROM hold_dead_letter(p_id, p_actor);
+    verdict := coalesce(v_held.verdict, p_resolution);
+    units := v_held.units;
+    detail := v_held.detail;
+    IF v_held.verdict IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    IF p_resolution = 'discarded' THEN
+        -- A block of its own: what it takes back must not include the locks.
+        BEGIN
+            units := give_up_dead_letter(v_held.letter, p_actor);
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+            verdict := 'failed';
+            detail := refuse_dead_letter(p_id, SQLSTATE, SQLERRM);
+        END;
+    ELSIF (v_held.letter).quantity IS NOT NULL THEN
+        RAISE EXCEPTION 'dead letter % withholds units and cannot be %', p_id, p_resolution;
     ELSE
-        PERFORM resolve_dead_letter(v_letter, p_resolution, p_actor, 0);
+        PERFORM resolve_dead_letter(v_held.letter, p_resolution, p_actor, 0);
     END IF;
 END $$;
 
 -- redrive_dead_letter: tries again to make an order of a letter's reservation, as a worker would.
 --
 -- Arguments  what the letter's row does not have of the reservation: its terms and its time
--- Answer     verdict
---   redriven   it is an order now, or was one already
+-- Answer     verdict, besides hold_dead_letter's
+--   redriven   it is an order now
 --   discarded  it can never be one and everybody is served all the same, for the reason in `detail`; with the units
 --              that go back
 --   failed     refused again, for the reason in `detail`, which the letter now carries
 --   fenced     a reconciler is draining the sale; nothing was written
---   resolved   by an earlier decision, in `detail`
---   not_found
 CREATE FUNCTION redrive_dead_letter(
     p_id uuid, p_actor text, p_unit_price_minor bigint, p_currency text, p_hold_seconds bigint, p_reserved_at_ms bigint,
     OUT verdict text, OUT units int, OUT detail text
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    v_letter  dead_letters%ROWTYPE := hold_dead_letter(p_id);
+    v_held    record;
+    v_letter  dead_letters%ROWTYPE;
     v_outcome text;
 BEGIN
-    units := 0;
-    IF v_letter.id IS NULL THEN
-        verdict := 'not_found';
-        RETURN;
-    ELSIF v_letter.resolved_at IS NOT NULL THEN
-        verdict := 'resolved';
-        detail := v_letter.resolution;
+    SELECT * INTO v_held FROM hold_dead_letter(p_id, p_actor);
+    verdict := v_held.verdict;
+    units := v_held.units;
+    detail := v_held.detail;
+    IF verdict IS NOT NULL THEN
         RETURN;
     END IF;
+    v_letter := v_held.letter;
 
     -- 1. The ordinary way, alone. There is room: its units were withheld from every gate. Should that ever err, no
     --    REFUSED row is written for it, and the letter stays.
@@ -162,15 +198,13 @@ BEGIN
         END IF;
     EXCEPTION WHEN data_exception OR integrity_constraint_violation OR SQLSTATE 'FS001' OR SQLSTATE 'FS002' THEN
         verdict := 'failed';
-        detail := CASE WHEN SQLSTATE LIKE 'FS%' THEN SQLERRM
-                       ELSE format('PostgreSQL refuses the data: %s (%s)', SQLERRM, SQLSTATE) END;
-        UPDATE dead_letters SET reason = detail WHERE id = p_id;
+        detail := refuse_dead_letter(p_id, SQLSTATE, SQLERRM);
         RETURN;
     END;
 
     -- 2. The letter's own end, in the same transaction: sold, or given back, but never withheld as well.
     CASE v_outcome
-        WHEN 'inserted', 'duplicate' THEN
+        WHEN 'inserted' THEN
             verdict := 'redriven';
             PERFORM resolve_dead_letter(v_letter, verdict, p_actor, 0);
         WHEN 'user_has_order', 'stale' THEN

@@ -82,7 +82,7 @@ impl Process {
     pub(crate) async fn stop(&self) {
         self.background.lock().await.shutdown().await;
         let flush = async {
-            if let Err(error) = self.tally.flush_all(&self.ledger).await {
+            if let Err(error) = self.tally.flush(&self.ledger).await {
                 tracing::error!(%error, "the last counts of refusals are lost");
             }
             self.ledger.close().await;

@@ -6,8 +6,9 @@
 //! `rabbitmq.confirm_timeout_ms`. With the defaults that is 8.25 s at the very worst, and a second where a queue has
 //! formed.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+mod lanes;
+
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,10 +17,13 @@ use boot::Outage;
 use broker::Publisher;
 use domain::{Reservation, ReservationBatch, ReservationId, SaleId, SaleState};
 use failpoints::{Bug, Point};
-use inventory::{Attempt, Decision, Inventory, MAX_BATCH, Reserved};
+use inventory::{Attempt, Decision, Inventory, Reserved};
 use tokio::sync::oneshot;
 
+use self::lanes::{Asked, Exit, Lanes};
 use crate::view::{SaleView, View};
+
+pub(crate) use self::lanes::Limits;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,50 +50,10 @@ struct Inner {
     inventory: Inventory,
     publisher: Publisher,
     view: Arc<View>,
-    /// By sale. A sale is in here exactly as long as its task runs.
-    lanes: RefCell<HashMap<SaleId, Lane>>,
-    waiting: Cell<usize>,
-    limits: Limits,
+    lanes: Rc<Lanes>,
+    /// How often those who wait are looked at while a call is out.
+    shed_every: Duration,
     outage: RefCell<Outage>,
-}
-
-/// What one HTTP thread makes buyers wait for.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    /// Most attempts that wait.
-    pub(crate) waiting: usize,
-    /// Longest that an attempt waits until it is sent.
-    pub(crate) wait: Duration,
-}
-
-/// The attempts of one sale that wait while others of it are at Redis.
-struct Lane {
-    /// In the order in which they came.
-    waiting: Vec<Waiting>,
-    /// When the call that is out was sent.
-    sent: Instant,
-    /// How long the call before it took.
-    took: Duration,
-}
-
-struct Waiting {
-    attempt: Attempt,
-    answer: oneshot::Sender<Verdict>,
-    since: Instant,
-}
-
-impl Lane {
-    /// With no call out yet.
-    fn new(now: Instant) -> Self {
-        Self { waiting: Vec::new(), sent: now, took: Duration::ZERO }
-    }
-
-    /// How long one more attempt would wait: as many calls as there are batches before it, each as slow as the slower
-    /// one of the call that is out and the last one.
-    fn expected_wait(&self, now: Instant) -> Duration {
-        let batches = u32::try_from(self.waiting.len() / MAX_BATCH + 1).unwrap_or(u32::MAX);
-        self.took.max(now - self.sent).saturating_mul(batches)
-    }
 }
 
 impl Batcher {
@@ -98,35 +62,24 @@ impl Batcher {
             inventory,
             publisher,
             view,
-            lanes: RefCell::default(),
-            waiting: Cell::new(0),
-            limits,
+            lanes: Rc::new(Lanes::new(limits)),
+            shed_every: limits.wait / 4,
             outage: RefCell::new(Outage::of("reservations cannot be decided, buyers are asked to try again")),
         }))
     }
 
-    /// Has `attempt` decided. The decision goes on where the caller stops waiting for it.
+    /// Has `attempt` decided. Once it is sent the decision goes on where the caller stops waiting for it.
     pub(crate) async fn reserve(&self, sale: SaleId, attempt: Attempt) -> Verdict {
         let inner = &self.0;
         // A win that could not be published would be a promise nobody may make: do not even ask.
-        if !inner.publisher.is_ready() || inner.waiting.get() >= inner.limits.waiting {
+        if !inner.publisher.is_ready() {
             return Verdict::Undecided;
         }
-        let now = Instant::now();
-        let (answer, verdict) = oneshot::channel();
-        let starts = {
-            let mut lanes = inner.lanes.borrow_mut();
-            let starts = !lanes.contains_key(&sale);
-            let lane = lanes.entry(sale).or_insert_with(|| Lane::new(now));
-            if lane.expected_wait(now) > inner.limits.wait {
-                return Verdict::Undecided;
-            }
-            lane.waiting.push(Waiting { attempt, answer, since: now });
-            starts
+        let Some((verdict, opened)) = inner.lanes.enter(sale, attempt, Instant::now()) else {
+            return Verdict::Undecided;
         };
-        inner.waiting.set(inner.waiting.get() + 1);
-        if starts {
-            actix_web::rt::spawn(Rc::clone(inner).run_lane(sale));
+        if let Some(lane) = opened {
+            actix_web::rt::spawn(Rc::clone(inner).run_lane(sale, lane));
         }
         verdict.await.unwrap_or(Verdict::Unknown)
     }
@@ -134,51 +87,29 @@ impl Batcher {
 
 impl Inner {
     /// Decides batch after batch of one sale until nobody waits.
-    async fn run_lane(self: Rc<Self>, sale: SaleId) {
+    async fn run_lane(self: Rc<Self>, sale: SaleId, lane: Exit) {
         loop {
             // Requests whose bytes have arrived already join this batch.
             tokio::task::yield_now().await;
-            let Some(batch) = self.take_batch(sale) else { return };
-            self.waiting.set(self.waiting.get() - batch.len());
+            let Some(batch) = lane.take_batch(Instant::now()) else { return };
             tokio::select! {
                 biased;
                 () = self.decide(sale, batch) => {}
-                () = self.keep_shedding(sale) => {}
+                () = self.keep_shedding(&lane) => {}
             }
         }
     }
 
-    /// While a call is out: tells those who have waited too long to try again. Never ends.
-    async fn keep_shedding(&self, sale: SaleId) {
-        let limit = self.limits.wait;
+    /// While a call is out: sends those away who have waited too long. Never ends.
+    async fn keep_shedding(&self, lane: &Exit) {
         loop {
-            tokio::time::sleep(limit / 4).await;
-            let now = Instant::now();
-            let mut lanes = self.lanes.borrow_mut();
-            let Some(lane) = lanes.get_mut(&sale) else { continue };
-            let late = lane.waiting.partition_point(|waiting| now - waiting.since > limit);
-            self.waiting.set(self.waiting.get() - late);
-            answer_all(lane.waiting.drain(..late).map(|waiting| waiting.answer), Verdict::Undecided);
+            tokio::time::sleep(self.shed_every).await;
+            lane.shed(Instant::now());
         }
     }
 
-    /// The next attempts of a sale; `None` closes its lane.
-    fn take_batch(&self, sale: SaleId) -> Option<Vec<Waiting>> {
-        let mut lanes = self.lanes.borrow_mut();
-        let lane = lanes.get_mut(&sale)?;
-        if lane.waiting.is_empty() {
-            lanes.remove(&sale);
-            return None;
-        }
-        let now = Instant::now();
-        (lane.took, lane.sent) = (now - lane.sent, now);
-        let rest = lane.waiting.split_off(lane.waiting.len().min(MAX_BATCH));
-        Some(std::mem::replace(&mut lane.waiting, rest))
-    }
-
-    async fn decide(self: &Rc<Self>, sale: SaleId, batch: Vec<Waiting>) {
-        let (attempts, answers): (Vec<Attempt>, Vec<oneshot::Sender<Verdict>>) =
-            batch.into_iter().map(|waiting| (waiting.attempt, waiting.answer)).unzip();
+    async fn decide(self: &Rc<Self>, sale: SaleId, batch: Vec<Asked>) {
+        let (attempts, answers): (Vec<Attempt>, Vec<oneshot::Sender<Verdict>>) = batch.into_iter().unzip();
         let view = self.view.get(sale).filter(|view| view.sale.state == SaleState::Open);
         let Some((view, installation)) = view.as_ref().and_then(|view| Some((view, view.sale.installation.as_ref()?)))
         else {
@@ -191,7 +122,7 @@ impl Inner {
                 failpoints::reach(Point::ApiReserved);
                 self.answer(view, reserved, attempts, answers);
             }
-            // The epoch is gone, and with it everything this call could have done.
+            // Said only where this call has done nothing, not where an earlier try of it may have.
             Err(inventory::Error::Lost(_)) => {
                 self.view.refresh_soon();
                 answer_all(answers, Verdict::Undecided);

@@ -19,8 +19,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the client has to read the last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
-/// Files for everything that is no connection of a client: servers, logs, the runtime.
+/// Files for everything that is no connection of a client: servers, logs, the runtime ...
 const OTHER_FILES: u64 = 128;
+/// ... and those of each HTTP thread: its runtime and its way to Redis.
+const OTHER_FILES_OF_A_THREAD: u64 = 8;
 
 thread_local! {
     /// The connections of this HTTP thread.
@@ -87,15 +89,16 @@ pub(crate) async fn keep_ending() {
 /// is raised as far as that needs. Clients must never take the files that the way to Redis needs.
 pub(crate) fn limit(wanted: usize, threads: usize) -> usize {
     let threads = threads.max(1) as u64;
+    let others = OTHER_FILES.saturating_add(OTHER_FILES_OF_A_THREAD.saturating_mul(threads));
     // Each has two handles.
-    let needed = (2 * wanted as u64).saturating_mul(threads).saturating_add(OTHER_FILES);
+    let needed = (2 * wanted as u64).saturating_mul(threads).saturating_add(others);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let reachable = needed.min(maximum.unwrap_or(u64::MAX));
     let mut files = current.unwrap_or(u64::MAX);
     if files < reachable && setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok() {
         files = reachable;
     }
-    let left = usize::try_from(files.saturating_sub(OTHER_FILES) / threads / 2).unwrap_or(usize::MAX);
+    let left = usize::try_from(files.saturating_sub(others) / threads / 2).unwrap_or(usize::MAX);
     if left < wanted {
         tracing::warn!(wanted, connections = left.max(1), files, "the limit of open files allows fewer connections");
     }

@@ -1,26 +1,20 @@
-//! What every request and its answer have in common: an id, a deadline, one log line, a body for each problem, and what
-//! browsers and proxies may do with it.
+//! What every request and its answer have in common: an id, one log line, a body for each problem, and what browsers and
+//! proxies may do with it.
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::InternalError;
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Uri};
 use actix_web::middleware::Next;
 
 use crate::connections::Connection;
 use crate::error::{Code, Problem};
-use crate::routes::OPERATORS;
 
-/// The last line against a server that never answers: all other limits are below it.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Operators wait for what takes time, such as a sale that is reset.
-const OPERATORS_DEADLINE: Duration = Duration::from_secs(60);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
 
@@ -29,8 +23,7 @@ thread_local! {
     static IDS: Cell<(u64, u64)> = Cell::new((rand::random(), 0));
 }
 
-/// Wraps a request: takes over or makes its `X-Request-Id`, puts it on the answer, gives a problem its body, and ends
-/// one that has no answer in time.
+/// Wraps a request: takes over or makes its `X-Request-Id`, puts it on the answer, and gives a problem its body.
 pub(crate) async fn exchange(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -41,14 +34,11 @@ pub(crate) async fn exchange(
     if let Some(connection) = &connection {
         connection.begin();
     }
-    let uri = request.uri().clone();
-    let deadline = if uri.path().starts_with(OPERATORS) { OPERATORS_DEADLINE } else { DEADLINE };
-    let answered = tokio::time::timeout(deadline, next.call(request)).await;
+    let answered = next.call(request).await;
     if let Some(connection) = &connection {
         connection.answered(Instant::now());
     }
-    let Ok(response) = answered else { return Err(too_late(&uri, id)) };
-    let mut response = response?.map_into_boxed_body();
+    let mut response = answered?.map_into_boxed_body();
     if let Some(problem) = problem_of(&response) {
         let answer = problem.response(response.request().path(), id.to_str().unwrap_or_default());
         let kept = std::mem::take(response.headers_mut());
@@ -85,14 +75,6 @@ fn finish(headers: &mut HeaderMap, id: HeaderValue) {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-}
-
-/// The answer in place of one that did not come. What the request has begun may still come to its end.
-fn too_late(uri: &Uri, id: HeaderValue) -> Error {
-    let problem = Problem::unavailable(&format_args!("{} had no answer in time", uri.path()));
-    let mut response = problem.response(uri.path(), id.to_str().unwrap_or_default());
-    finish(response.headers_mut(), id);
-    InternalError::from_response("no answer in time", response).into()
 }
 
 /// The problem that a route returned, or one for an error answer of the framework, which has no body of ours.

@@ -7,6 +7,7 @@ pub(crate) mod health;
 mod purchase;
 mod sales;
 
+use actix_web::dev::HttpServiceFactory;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -14,6 +15,7 @@ use actix_web::{Resource, Route};
 
 use domain::{SaleId, UserId};
 
+use crate::deadline::deadline;
 use crate::error::Problem;
 use crate::guard::operators_only;
 
@@ -64,12 +66,13 @@ pub(crate) fn listing() -> String {
 }
 
 /// One resource for each path, with all its methods: another method is then a 405 and no 404.
-fn resources(rows: &[Row]) -> impl Iterator<Item = Resource> {
+fn resources(rows: &[Row]) -> impl Iterator<Item = impl HttpServiceFactory + 'static> {
     let is_first = |n: &usize| !rows[..*n].iter().any(|(_, path, _)| *path == rows[*n].1);
     (0..rows.len()).filter(is_first).map(|n| {
         let path = rows[n].1;
         let methods = rows.iter().filter(|row| row.1 == path);
-        methods.fold(web::resource(path), |resource, (method, _, route)| resource.route(route().method(method.clone())))
+        let add = |resource: Resource, (method, _, route): &Row| resource.route(route().method(method.clone()));
+        methods.fold(web::resource(path), add).wrap(from_fn(deadline))
     })
 }
 

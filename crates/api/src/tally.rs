@@ -7,6 +7,12 @@ use domain::{Epoch, Refusal, SaleId};
 use ledger::{Ledger, RefusalCount};
 use uuid::Uuid;
 
+/// Most counts that one statement writes.
+const CHUNK: usize = 1_000;
+/// Most counts by the second that are kept while PostgreSQL is away. As many more are kept by the minute, then by the
+/// hour, and so on: an outage of days costs a few megabytes and no count.
+const MOST: usize = 10_000;
+
 /// Counts of this process that PostgreSQL does not have yet.
 pub(crate) struct Tally {
     process: Uuid,
@@ -19,6 +25,7 @@ struct Key {
     sale: SaleId,
     epoch: Epoch,
     reason: Refusal,
+    /// When the span begins in which they were counted: a second, or longer where there are more than [`MOST`].
     second: i64,
 }
 
@@ -38,38 +45,67 @@ impl Tally {
     pub(crate) fn count(&self, sale: SaleId, epoch: Epoch, reason: Refusal, now_ms: u64) {
         let second = i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(Key { sale, epoch, reason, second }).or_insert(0) += 1;
+        let span = 60_i64.saturating_pow(u32::try_from(counts.len() / MOST).unwrap_or(u32::MAX));
+        *counts.entry(Key { sale, epoch, reason, second: second - second % span }).or_insert(0) += 1;
     }
 
-    /// Writes everything counted so far.
+    /// Writes everything counted so far, in chunks.
     ///
     /// # Errors
     /// PostgreSQL failed: nothing is lost, and the next flush writes it.
     pub(crate) async fn flush(&self, ledger: &Ledger) -> Result<(), ledger::Error> {
         let mut flushing = self.flushing.lock().await;
-        if flushing.unconfirmed.is_empty() {
-            let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
-            if counts.is_empty() {
+        loop {
+            let is_sent_again = !flushing.unconfirmed.is_empty();
+            if !is_sent_again {
+                flushing.unconfirmed = self.take_chunk();
+                flushing.number += 1;
+            }
+            let rows = flushing.unconfirmed.len();
+            if rows > 0 {
+                ledger.flush_refusals(self.process, flushing.number, &flushing.unconfirmed).await?;
+                flushing.unconfirmed.clear();
+            }
+            // What is counted while this runs is the next flush's.
+            if rows < CHUNK && !is_sent_again {
                 return Ok(());
             }
-            flushing.number += 1;
-            flushing.unconfirmed = counts.into_iter().map(|(key, count)| key.counted(count)).collect();
         }
-        ledger.flush_refusals(self.process, flushing.number, &flushing.unconfirmed).await?;
-        flushing.unconfirmed.clear();
-        Ok(())
     }
 
-    /// Writes what is left when the process stops.
-    pub(crate) async fn flush_all(&self, ledger: &Ledger) -> Result<(), ledger::Error> {
-        self.flush(ledger).await?;
-        // The first may have been an older, unconfirmed one.
-        self.flush(ledger).await
+    fn take_chunk(&self) -> Vec<RefusalCount> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.extract_if(|_, _| true).take(CHUNK).map(|(key, count)| key.counted(count)).collect()
     }
 }
 
 impl Key {
     fn counted(self, count: i64) -> RefusalCount {
         RefusalCount { sale_id: self.sale, epoch: self.epoch, reason: self.reason, at_second: self.second, count }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_long_postgresql_is_away_few_counts_are_kept_and_each_refusal_is_in_one_of_the_chunks() {
+        let (tally, days) = (Tally::new(), 10 * 24 * 3_600);
+        for second in 0..days {
+            tally.count(SaleId(Uuid::nil()), Epoch(1), Refusal::SoldOut, second * 1_000);
+        }
+        let (mut rows, mut refusals) = (0, 0);
+        loop {
+            let chunk = tally.take_chunk();
+            if chunk.is_empty() {
+                break;
+            }
+            assert!(chunk.len() <= 1_000, "{}", chunk.len());
+            rows += chunk.len();
+            refusals += chunk.iter().map(|count| count.count).sum::<i64>();
+        }
+        assert_eq!(refusals, i64::try_from(days).expect("a few"));
+        assert!(rows < 3 * MOST, "{rows}");
     }
 }

@@ -43,8 +43,13 @@ fn address(url: &SecretString, default_port: u16) -> String {
         return "an address with an unescaped secret".to_owned();
     }
     let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-    let host = address.rsplit_once(']').map_or(address, |(_, port)| port);
-    if host.contains(':') { address.to_owned() } else { format!("{address}:{default_port}") }
+    // What is behind the colon without being a port may be a password: the rest of the address was forgotten.
+    let behind_brackets = address.rsplit_once(']').map_or(address, |(_, rest)| rest);
+    match behind_brackets.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        None => format!("{address}:{default_port}"),
+        Some(Ok(_)) => address.to_owned(),
+        Some(Err(_)) => "an address without a port number behind its colon".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -61,6 +66,9 @@ mod tests {
             ("amqp://u:planted@secret/planted-secret@host:1/%2f", "an address with an unescaped secret"),
             ("postgres://host/flashsale?password=planted@secret", "an address with an unescaped secret"),
             ("amqp://host", "host:5672"),
+            ("amqp://flashsale:planted-secret", "an address without a port number behind its colon"),
+            ("amqp://flashsale:planted-secret/%2f", "an address without a port number behind its colon"),
+            ("amqp://flashsale:planted@secret:planted-secret", "an address without a port number behind its colon"),
         ] {
             assert_eq!(address(&url.to_owned().into(), 5672), expected, "{url}");
         }

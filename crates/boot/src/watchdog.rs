@@ -103,7 +103,7 @@ impl Watchdog {
         self.within(self.limit, what)
     }
 
-    /// [`Watchdog::busy`] for work that may take `times` as long.
+    /// [`Watchdog::busy`] for work that may take `times` as long, or as long again after each [`Busy::renew`].
     pub fn busy_with_much(&self, times: u32, what: &'static str) -> Busy {
         self.within(self.limit * times, what)
     }
@@ -127,6 +127,16 @@ impl Watchdog {
         let now = self.watch.now.load(Ordering::Relaxed);
         self.watch.end_at.store(now + ticks(self.stop_within), Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Busy {
+    /// The work has made progress: its time begins anew.
+    pub fn renew(&self) {
+        let now = self.watch.now.load(Ordering::Relaxed);
+        if let Some(work) = self.watch.work().announced.get_mut(&self.number) {
+            work.begun = now;
+        }
     }
 }
 
@@ -235,5 +245,21 @@ mod tests {
         drop(long);
         assert_eq!(stuck(&dog, 100), None);
         assert_eq!(stuck(&dog, 105), Some("the async runtime"));
+    }
+
+    #[test]
+    fn work_that_makes_progress_may_take_as_long_as_it_likes_and_is_late_once_it_makes_none() {
+        let dog = watch(4);
+        dog.watch.turned.store(100, Ordering::Relaxed);
+        let (long, idle) = (dog.busy_with_much(2, "long work"), dog.busy_with_much(10, "other work"));
+        for now in [8, 16, 24] {
+            assert_eq!(stuck(&dog, now), None);
+            long.renew();
+        }
+        assert_eq!(stuck(&dog, 32), None);
+        assert_eq!(stuck(&dog, 33), Some("long work"));
+        drop(long);
+        assert_eq!(stuck(&dog, 41), Some("other work"), "it has not been renewed");
+        drop(idle);
     }
 }

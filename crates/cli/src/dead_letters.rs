@@ -158,16 +158,17 @@ async fn show(client: &Client, output: Output, id: Uuid) -> Result<ExitCode, Err
         ("message", format!("{} bytes, as {}:", letter.body_bytes, letter.body_encoding)),
     ];
     for (name, value) in fields {
-        print(&format!("{name:<8} {}", printable(&value)));
+        print(&format!("{name:<8} {value}"));
     }
-    print(&printable(&letter.body));
+    print(&letter.body);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Decides about one letter after the other. One that is refused holds up none of the others; an API that is away does.
+/// Decides about one letter after the other. One that is refused holds up none of the others; an API that is away does,
+/// and then it is said which letters nothing is known of.
 async fn decide(client: &Client, output: Output, decision: &str, ids: &[Uuid]) -> Result<ExitCode, Error> {
     let mut code = ExitCode::SUCCESS;
-    for id in ids {
+    for (n, id) in ids.iter().enumerate() {
         match client.post(&format!("{PATH}/{id}/{decision}")).await {
             Ok(answer) if output == Output::Json => print_json(&answer),
             Ok(answer) => {
@@ -179,7 +180,12 @@ async fn decide(client: &Client, output: Output, decision: &str, ids: &[Uuid]) -
                 complain(&format!("{id}: {error}"));
                 code = error.exit_code();
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                complain(&format!("{id}: {error}"));
+                complain(&format!("{id}: not known whether it was done: see flashsale dead-letters show {id}"));
+                ids[n + 1..].iter().for_each(|id| complain(&format!("{id}: not tried")));
+                return Ok(error.exit_code());
+            }
         }
     }
     Ok(code)

@@ -47,20 +47,31 @@ impl Connection {
     }
 
     /// Sends a command, and once more if it cannot be known whether it ran. For idempotent commands only.
-    pub(crate) async fn call_repeatable<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+    ///
+    /// `read` makes sense of an answer. That the epoch is lost says nothing of a first call that may have run before
+    /// it was: what that one wrote may be on disk, so its own error stands.
+    pub(crate) async fn call_repeatable<T: FromRedisValue, R>(
+        &self,
+        command: &Cmd,
+        read: impl FnOnce(T) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let (wire, mut connection) = self.connected().await?;
-        match command.query_async(&mut connection).await {
+        let (first, second) = match command.query_async(&mut connection).await {
             // Over the same wire, so that Redis cannot run the late first call after the second: what the second
             // call is told stays true.
             Err(error) if error.is_timeout() => {
                 let answer = command.query_async(&mut connection).await;
-                self.judge(&wire, answer)
+                (error, self.judge(&wire, answer))
             }
             Err(error) if error.is_connection_dropped() => {
                 self.forget(&wire);
-                self.call(command).await
+                (error, self.call(command).await)
             }
-            answer => self.judge(&wire, answer),
+            answer => return self.judge(&wire, answer).and_then(read),
+        };
+        match second.and_then(read) {
+            Err(Error::Lost(_)) => Err(Error::Unreachable(first)),
+            told => told,
         }
     }
 

@@ -78,7 +78,7 @@ impl Inventory {
             return Err(Error::BatchSize(attempts.len()));
         }
         let call = call(sale, epoch, scripts, self.outbox_limit, attempts);
-        decode(&self.connection.call_repeatable::<Vec<Value>>(&call).await?, attempts)
+        self.connection.call_repeatable(&call, |reply: Vec<Value>| decode(&reply, attempts)).await
     }
 }
 

@@ -37,7 +37,7 @@ impl Ledger {
             match (self.apply_part(batch, part, token).await, part) {
                 (Ok(applied), _) => outcomes.extend(applied),
                 (Err(error), [reservation]) if error.is_for_the_data() => {
-                    self.bury(&DeadLetter::of(batch, reservation, &error)).await?;
+                    self.bury(&DeadLetter::of(batch, reservation, error.to_string())).await?;
                     outcomes.push((reservation.id, Applied::Buried));
                 }
                 (Err(error), _) if error.is_for_the_data() => {

@@ -14,9 +14,11 @@ letter AS (
     RETURNING id
 )
 -- 3. A letter withholds its units. One of an older epoch was not foreseen when the present gate was filled, so its
---    units come off that gate; a settle_stock that is still to come finds them in the letter and drops this row.
+--    units come off that gate; a settle_stock that is still to come finds them in the letter and drops this row. It
+--    withholds nothing where its reservation is an order, or its units went back: its buyer has another order.
 INSERT INTO stock_adjustments (sale_id, epoch, order_id, delta, reason)
 SELECT sale.id, sale.epoch, $4, -$6, 'late_epoch' FROM sale CROSS JOIN letter
 WHERE $6 IS NOT NULL AND $3 >= sale.valid_from_epoch AND $3 < sale.epoch
   AND NOT EXISTS (SELECT FROM orders WHERE id = $4)
+  AND NOT EXISTS (SELECT FROM stock_adjustments WHERE order_id = $4 AND reason = 'second_order')
 ON CONFLICT DO NOTHING

@@ -36,14 +36,18 @@ impl DeadLetter {
         Self { sale_id: Some(sale), epoch: Some(epoch), reservation: None, reason, body }
     }
 
-    /// One reservation of a batch that PostgreSQL refuses.
-    pub(crate) fn of(batch: &ReservationBatch, reservation: &Reservation, error: &Error) -> Self {
+    /// One reservation of a batch.
+    ///
+    /// # Panics
+    /// Never: a batch is JSON with text keys only.
+    #[must_use]
+    pub fn of(batch: &ReservationBatch, reservation: &Reservation, reason: String) -> Self {
         let alone = ReservationBatch { reservations: vec![reservation.clone()], ..*batch };
         Self {
             sale_id: Some(batch.sale_id),
             epoch: Some(batch.epoch),
             reservation: Some(reservation.clone()),
-            reason: error.to_string(),
+            reason,
             body: serde_json::to_vec(&alone).expect("a batch has text keys only"),
         }
     }
@@ -70,6 +74,8 @@ pub enum Resolution {
     Redriven,
     /// It was given up, and its units went back on sale.
     Discarded,
+    /// Its message could be read after all, and each reservation in it got a letter of its own.
+    Split,
 }
 
 impl Resolution {
@@ -79,6 +85,7 @@ impl Resolution {
         match self {
             Self::Redriven => "redriven",
             Self::Discarded => "discarded",
+            Self::Split => "split",
         }
     }
 }
@@ -98,7 +105,7 @@ impl FromStr for Resolution {
     type Err = UnknownResolution;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = [Self::Redriven, Self::Discarded].into_iter().find(|each| each.as_str() == text);
+        let known = [Self::Redriven, Self::Discarded, Self::Split].into_iter().find(|each| each.as_str() == text);
         known.ok_or_else(|| UnknownResolution(text.to_owned()))
     }
 }
@@ -211,6 +218,18 @@ impl Ledger {
         .fetch_optional(&self.pool)
         .await?;
         Ok(letter)
+    }
+
+    /// The dead letter of this reservation, with its whole message; `None` where it was never buried.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn dead_letter_of(&self, reservation: ReservationId) -> Result<Option<BuriedLetter>, Error> {
+        let sql = "SELECT id FROM dead_letters WHERE reservation_id = $1";
+        match sqlx::query_scalar(sql).bind(reservation.0).fetch_optional(&self.pool).await? {
+            Some(id) => self.dead_letter(id).await,
+            None => Ok(None),
+        }
     }
 
     /// Writes a dead letter. A reservation, or a body that cannot be read, is buried once, however often this is called

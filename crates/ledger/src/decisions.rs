@@ -1,4 +1,4 @@
-//! An operator's decisions about dead letters. Both are one call of a function in `migrations/0004_dead_letters.sql`,
+//! An operator's decisions about dead letters. Each is one call of a function in `migrations/0004_dead_letters.sql`,
 //! with the sale's row locked: the letter's units are sold, given back or still withheld, and never two of these.
 
 use domain::ReservationBatch;
@@ -11,8 +11,11 @@ use crate::{BuriedLetter, Error, Ledger, Resolution};
 /// What a decision about a dead letter has come to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Its reservation is an order, or its message was persisted.
-    Redriven,
+    /// Its reservation is an order, or all the reservations of its message are.
+    Redriven {
+        /// Why, where that was so before anybody asked.
+        because: Option<String>,
+    },
     /// No order will ever be made of it.
     Discarded {
         /// Units that go back on sale.
@@ -20,7 +23,15 @@ pub enum Verdict {
         /// Why, where that was not the operator's own choice.
         because: Option<String>,
     },
-    /// It was refused again, for this reason. It stays as it is.
+    /// Its message can be read, and each reservation in it has a letter of its own now; not all of them are orders.
+    Split {
+        /// Units of those letters that go back on sale.
+        units: i32,
+        /// What became of them.
+        detail: String,
+    },
+    /// It was refused again, for this reason, and stays unresolved: the order where it was to be redriven, the
+    /// cancelled order where it was to be discarded.
     Failed(String),
     /// A reconciler is draining the sale, and only it may write orders. Nothing was written.
     Fenced,
@@ -34,8 +45,10 @@ impl FromRow<'_, PgRow> for Verdict {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let detail: Option<String> = row.try_get("detail")?;
         let verdict = match (row.try_get("verdict")?, detail) {
-            ("redriven", _) => Self::Redriven,
+            ("redriven", because) => Self::Redriven { because },
             ("discarded", because) => Self::Discarded { units: row.try_get("units")?, because },
+            // The caller knows the rest.
+            ("split", _) => Self::Split { units: 0, detail: String::new() },
             ("failed", Some(reason)) => Self::Failed(reason),
             ("fenced", _) => Self::Fenced,
             ("resolved", Some(resolution)) => {
@@ -51,7 +64,8 @@ impl FromRow<'_, PgRow> for Verdict {
 }
 
 impl Ledger {
-    /// Gives a letter up: its buyer gets a cancelled order, and its units go back on sale.
+    /// Gives a letter up: its buyer gets a cancelled order, and its units go back on sale. [`Verdict::Redriven`] where
+    /// its reservation is an order already, [`Verdict::Failed`] where PostgreSQL refuses even the cancelled one.
     ///
     /// # Errors
     /// PostgreSQL failed.
@@ -60,8 +74,8 @@ impl Ledger {
     }
 
     /// Tries again to make an order of a letter's reservation, the way a worker does. [`Verdict::Failed`] where the
-    /// letter's message could not be read: that takes a decoder, and then [`Ledger::persist`] and
-    /// [`Ledger::mark_redriven`].
+    /// letter's message could not be read: that takes a decoder, then [`Ledger::bury`] and this for each
+    /// reservation, and at last [`Ledger::mark_redriven`] or [`Ledger::mark_split`].
     ///
     /// # Errors
     /// PostgreSQL failed.
@@ -86,12 +100,22 @@ impl Ledger {
         Ok(verdict)
     }
 
-    /// Resolves the letter of a message that can be read by now and was persisted by the caller.
+    /// Resolves the letter of a message that can be read by now: the caller has made orders of all its reservations.
     ///
     /// # Errors
-    /// PostgreSQL failed.
+    /// PostgreSQL failed, or the letter withholds units.
     pub async fn mark_redriven(&self, id: Uuid, actor: &str) -> Result<Verdict, Error> {
         self.decide(id, Resolution::Redriven, actor).await
+    }
+
+    /// Resolves the letter of a message that can be read by now: the caller has buried each of its reservations in a
+    /// letter of its own. `units` of these are back on sale; `detail` says what became of them.
+    ///
+    /// # Errors
+    /// PostgreSQL failed, or the letter withholds units.
+    pub async fn mark_split(&self, id: Uuid, actor: &str, units: i32, detail: String) -> Result<Verdict, Error> {
+        let verdict = self.decide(id, Resolution::Split, actor).await?;
+        Ok(if matches!(verdict, Verdict::Split { .. }) { Verdict::Split { units, detail } } else { verdict })
     }
 
     /// Writes down why an unresolved letter is still no order.

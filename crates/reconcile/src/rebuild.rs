@@ -62,6 +62,7 @@ impl<'a> Rebuild<'a> {
             return Ok(None);
         };
         tracing::info!(sale = %sale.id, %epoch, %reason, "rebuilding the gate");
+        stores.made_progress();
         Ok(Some(Self { stores, sale, reason, drain, epoch, token, started }))
     }
 
@@ -102,10 +103,12 @@ impl<'a> Rebuild<'a> {
         };
         let settled = settled.ok_or(Error::TakenOver)?;
         failpoints::reach(Point::ReconcileSettled);
+        self.stores.made_progress();
         let installation = self.install(&settled, declared).await?;
         report.stock = settled.stock;
         report.buyers = settled.buyers;
         failpoints::reach(Point::ReconcileOpened);
+        self.stores.made_progress();
         report.took_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.open(&installation, &report).await?;
         self.forget_dead_epochs().await;
@@ -153,6 +156,7 @@ impl<'a> Rebuild<'a> {
             after = Some(last.id.clone());
             for batch in inventory::batches(self.sale_id(), dead, page) {
                 recovered += self.persist(&batch).await?;
+                self.stores.made_progress();
             }
         }
     }
@@ -191,7 +195,9 @@ impl<'a> Rebuild<'a> {
     async fn wait_for_empty_hands(&self, dead: Epoch) -> Result<bool, Error> {
         let deadline = Instant::now() + Duration::from_secs(HANDS_EMPTY_SECONDS);
         loop {
-            match self.drain.depth(dead).await?.map(|depth| depth.consumers) {
+            let depth = self.drain.depth(dead).await?;
+            self.stores.made_progress();
+            match depth.map(|depth| depth.consumers) {
                 None => return Ok(false),
                 Some(0) => return Ok(true),
                 Some(consumers) if Instant::now() >= deadline => {
@@ -212,6 +218,7 @@ impl<'a> Rebuild<'a> {
             }
         };
         self.drain.ack(delivery.tag).await?;
+        self.stores.made_progress();
         Ok(count)
     }
 
@@ -235,6 +242,7 @@ impl<'a> Rebuild<'a> {
             let Some((_, last)) = page.last() else { break };
             after = Some(*last);
             self.stores.inventory.load_buyers(self.sale_id(), self.epoch, &page).await?;
+            self.stores.made_progress();
         }
         let settles = declared + Duration::from_millis(self.stores.broker.queue_settle_ms);
         tokio::time::sleep_until(settles.into()).await;
@@ -256,6 +264,7 @@ impl<'a> Rebuild<'a> {
     /// The dead epochs are drained and can never be reached again: a failure here leaves garbage, nothing worse.
     async fn forget_dead_epochs(&self) {
         for dead in self.dead_epochs() {
+            self.stores.made_progress();
             if let Err(error) = self.drain.delete(dead).await {
                 tracing::warn!(sale = %self.sale_id(), epoch = %dead, %error, "a drained queue could not be deleted");
             }

@@ -18,6 +18,7 @@ pub struct Reconciler {
     pub(crate) inventory: Inventory,
     pub(crate) broker: broker::Config,
     pub(crate) monitor: Arc<Monitor>,
+    tell: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// What became of one sale.
@@ -74,7 +75,18 @@ impl Reconciler {
     #[must_use]
     pub fn new(ledger: Ledger, inventory: Inventory, broker: broker::Config) -> Self {
         let monitor = Arc::new(Monitor::new(&broker));
-        Self { ledger, inventory, broker, monitor }
+        Self { ledger, inventory, broker, monitor, tell: Arc::new(|| ()) }
+    }
+
+    /// The same reconciler, calling `tell` whenever it has made progress. However long a rebuild takes: where it is not
+    /// stuck, two calls are never farther apart than a few answers of its servers.
+    #[must_use]
+    pub fn telling(&self, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { tell: Arc::new(tell), ..self.clone() }
+    }
+
+    pub(crate) fn made_progress(&self) {
+        (self.tell)();
     }
 
     /// What it asks RabbitMQ with: for others to ask over the same connection.

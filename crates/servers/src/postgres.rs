@@ -1,6 +1,6 @@
 //! A private PostgreSQL, also for root and also below a folder that nobody else may enter.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -212,7 +212,11 @@ fn run(command: &mut Command, program: &'static str, input: &str) -> Result<(), 
     let mut talk = || {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
+            // One that has died says why below.
+            stdin.write_all(input.as_bytes()).or_else(|error| match error.kind() {
+                ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            })?;
         }
         child.wait_with_output()
     };
@@ -226,9 +230,7 @@ fn run(command: &mut Command, program: &'static str, input: &str) -> Result<(), 
 
 fn remove_dir_if_there(dir: &Path) -> Result<(), Error> {
     match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", dir.display()))(error))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(format!("remove {}", dir.display()))(error)),
         _ => Ok(()),
     }
 }

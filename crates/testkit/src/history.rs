@@ -1,6 +1,7 @@
 //! What clients saw: every attempt with its times and its outcome. The judge holds it against the three stores.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,18 @@ impl Outcome {
     pub fn is_decided(&self) -> bool {
         *self != Self::Unknown
     }
+
+    /// Whether it is SUCCESS.
+    #[must_use]
+    pub fn is_promise(&self) -> bool {
+        matches!(self, Self::Promised(_))
+    }
+
+    /// Whether it shows a sale at work. Being told what one holds already does not: a sale that cannot sell says that too.
+    #[must_use]
+    pub fn is_sale(&self) -> bool {
+        matches!(self, Self::Promised(_) | Self::SoldOut | Self::NotActive)
+    }
 }
 
 /// One click.
@@ -68,11 +81,13 @@ pub struct Attempt {
 pub struct History {
     began: Instant,
     attempts: Arc<Mutex<Vec<Attempt>>>,
+    /// Whether Redis has lost data that it may not have passed on.
+    redis_forgot: Arc<AtomicBool>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { began: Instant::now(), attempts: Arc::default() }
+        Self { began: Instant::now(), attempts: Arc::default(), redis_forgot: Arc::default() }
     }
 }
 
@@ -113,6 +128,18 @@ impl History {
         self.count(|outcome| matches!(outcome, Outcome::Promised(_)))
     }
 
+    /// Notes that the fault makes Redis lose data: a reservation that no message carried yet may be gone, and whoever
+    /// was told that they hold it may find it gone. A promise may not.
+    pub fn redis_forgets(&self) {
+        self.redis_forgot.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`History::redis_forgets`] was called.
+    #[must_use]
+    pub fn redis_forgot(&self) -> bool {
+        self.redis_forgot.load(Ordering::Relaxed)
+    }
+
     /// The same history where nothing counts as decided that was asked for before `at`: everything sold by then has
     /// been declared void.
     #[must_use]
@@ -124,14 +151,18 @@ impl History {
             one
         };
         let attempts = self.attempts().into_iter().map(void).collect();
-        Self { began: self.began, attempts: Arc::new(Mutex::new(attempts)) }
+        Self {
+            began: self.began,
+            attempts: Arc::new(Mutex::new(attempts)),
+            redis_forgot: Arc::clone(&self.redis_forgot),
+        }
     }
 
-    /// When the first attempt that began after `since` was decided.
+    /// When the first attempt that began after `since` was promised an order, or refused one for good.
     #[must_use]
     pub fn decided_after(&self, since: Duration) -> Option<Duration> {
         let attempts = self.lock();
-        attempts.iter().find(|one| one.began >= since && one.outcome.is_decided()).map(|one| one.ended)
+        attempts.iter().find(|one| one.began >= since && one.outcome.is_sale()).map(|one| one.ended)
     }
 
     /// When the first attempt that began after `since` was promised an order.
@@ -142,12 +173,11 @@ impl History {
     }
 
     /// The longest time in which nobody was promised an order or refused one for good: buyers were told to try again, or
-    /// nothing. Being told what one holds already does not count: a sale that cannot sell says that too.
+    /// nothing.
     #[must_use]
     pub fn longest_outage(&self) -> Duration {
-        let is_sale = |outcome: &Outcome| outcome.is_decided() && !matches!(outcome, Outcome::Held(_));
         let attempts = self.lock();
-        let decided: Vec<Duration> = attempts.iter().filter(|one| is_sale(&one.outcome)).map(|one| one.ended).collect();
+        let decided: Vec<Duration> = attempts.iter().filter(|one| one.outcome.is_sale()).map(|one| one.ended).collect();
         decided.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default()
     }
 

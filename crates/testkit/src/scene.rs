@@ -79,10 +79,11 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Whether it runs with a failpoint.
-    #[must_use]
-    pub fn is_armed(&self) -> bool {
-        self.is_up() && self.is_armed
+    /// Ends it where it runs with a failpoint, whether or not that has fired.
+    pub fn disarm(&mut self) {
+        if self.is_armed {
+            self.process = None;
+        }
     }
 
     /// The log of a process that has ended without being told to by [`Replica::kill`] or [`Replica::stop`]; it counts

@@ -1,6 +1,7 @@
 //! A whole system of a test's own: a database, keys and queues under a random sale, and processes.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -273,9 +274,25 @@ impl Stack {
         lost.into_iter().collect()
     }
 
-    /// Lets the folder with all logs and private servers' data stay when everything ends.
-    pub fn keep(&mut self) {
-        self.dir.disable_cleanup(true);
+    /// Whether the folder with all logs and private servers' data stays when everything ends.
+    pub fn keep(&mut self, keep: bool) {
+        self.dir.disable_cleanup(keep);
+    }
+
+    /// The first line of any process's log that holds `text`, and which log.
+    ///
+    /// # Panics
+    /// The folder cannot be read.
+    #[must_use]
+    pub fn log_line(&self, text: &str) -> Option<(PathBuf, String)> {
+        let files = std::fs::read_dir(self.dir.path()).expect("the test's folder").flatten();
+        let logs = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "log"));
+        logs.filter_map(|log| {
+            let all = std::fs::read_to_string(&log).ok()?;
+            let line = all.lines().find(|line| line.contains(text))?.to_owned();
+            Some((log, line))
+        })
+        .next()
     }
 
     /// Deletes what the test has left on servers that all tests share. Its processes must have ended.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff};
-use boot::{Outage, REMIND_EVERY, Servers, Watchdog};
+use boot::{Busy, Outage, REMIND_EVERY, Servers, Watchdog};
 use broker::{Drain, PublishError, Publisher};
 use domain::{ReservationId, SaleId, SaleState};
 use failpoints::Point;
@@ -23,9 +23,9 @@ const SWEEP_PAGE: usize = 2_000;
 /// Pauses after failures: short enough that a sale is back within seconds of its servers.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How many times the watchdog's limit a round for one sale may take. A rebuild over a long backlog takes minutes; one that
-/// is ended in the middle has written what it drained, and the next goes on from there.
-const ROUND_LIMITS: u32 = 10;
+/// How many times the watchdog's limit a round for one sale may go without progress. A rebuild over a long backlog takes
+/// minutes, and makes progress with each message.
+const ROUND_LIMITS: u32 = 3;
 
 /// Looks after sales.
 pub struct Keeper {
@@ -143,8 +143,8 @@ impl Tender {
         if self.failing().get(&sale.id).is_some_and(|failure| Instant::now() < failure.again_at) {
             return;
         }
-        let _busy = self.watchdog.busy_with_much(ROUND_LIMITS, "looking after a sale");
-        match self.tend(sale).await {
+        let busy = Arc::new(self.watchdog.busy_with_much(ROUND_LIMITS, "looking after a sale"));
+        match self.tend(sale, &busy).await {
             Ok(()) => {
                 if self.failing().remove(&sale.id).is_some() {
                     tracing::info!(sale = %sale.id, "looked after again");
@@ -175,21 +175,23 @@ impl Tender {
 
     /// One round for one sale: is the gate what it was, are units to come back, is a reservation left behind. Of a sale
     /// that ended long ago only its traces are left to remove.
-    async fn tend(&self, sale: &Sale) -> Result<()> {
+    async fn tend(&self, sale: &Sale, busy: &Arc<Busy>) -> Result<()> {
         if sale.state == SaleState::Ended {
             return self.clean_up(sale).await;
         }
-        let outcome = self.reconciler.reconcile(sale).await?;
+        let going_on = Arc::clone(busy);
+        let reconciler = self.reconciler.telling(move || going_on.renew());
+        let outcome = reconciler.reconcile(sale).await?;
         if outcome == Outcome::Intact {
-            self.adjust(sale).await?;
-            self.sweep(sale).await?;
+            self.adjust(sale, busy).await?;
+            self.sweep(sale, &reconciler, busy).await?;
         }
         Ok(())
     }
 
     /// Gives units back to the gate that PostgreSQL has booked back. An adjustment belongs to the gate of one epoch;
     /// where that was raised meanwhile, the rebuild has counted it in.
-    async fn adjust(&self, sale: &Sale) -> Result<()> {
+    async fn adjust(&self, sale: &Sale, busy: &Busy) -> Result<()> {
         let Some(installation) = &sale.installation else { return Ok(()) };
         let mut pending = self.ledger.pending_adjustments(sale.id).await?;
         pending.retain(|adjustment| adjustment.epoch == sale.epoch);
@@ -199,13 +201,14 @@ impl Tender {
             failpoints::reach(Point::KeeperAdjusted);
             let ids: Vec<i64> = chunk.iter().map(|row| row.id).collect();
             self.ledger.mark_applied(&ids).await?;
+            busy.renew();
         }
         Ok(())
     }
 
     /// Looks into reservations that have been on their way for long: known to PostgreSQL, their entry goes; unknown,
     /// they are published again.
-    async fn sweep(&self, sale: &Sale) -> Result<()> {
+    async fn sweep(&self, sale: &Sale, reconciler: &Reconciler, busy: &Busy) -> Result<()> {
         let age = i64::try_from(self.settings.sweep_after_ms).unwrap_or(i64::MAX);
         let mut page = self.inventory.outbox(sale.id, sale.epoch, None, age, SWEEP_PAGE).await?;
         // As a rule nothing is left behind, and then RabbitMQ need not be asked.
@@ -221,11 +224,12 @@ impl Tender {
                 page.into_iter().partition(|entry| known.contains(&entry.reservation.id));
             let settled: Vec<&str> = settled.iter().map(|entry| entry.id.as_str()).collect();
             self.inventory.settle(sale.id, sale.epoch, &settled).await?;
+            busy.renew();
             if !republish {
                 // A backlog: messages are on their way, and reading all of it each second helps nobody.
                 return Ok(());
             }
-            self.republish(sale, lost).await?;
+            self.republish(sale, lost, reconciler, busy).await?;
             page = self.inventory.outbox(sale.id, sale.epoch, Some(&after), age, SWEEP_PAGE).await?;
         }
         Ok(())
@@ -240,19 +244,20 @@ impl Tender {
         Ok(waiting == 0 || last.elapsed() >= longest_pause)
     }
 
-    async fn republish(&self, sale: &Sale, lost: Vec<OutboxEntry>) -> Result<()> {
+    async fn republish(&self, sale: &Sale, lost: Vec<OutboxEntry>, reconciler: &Reconciler, busy: &Busy) -> Result<()> {
         if lost.is_empty() {
             return Ok(());
         }
         tracing::info!(sale = %sale.id, reservations = lost.len(), "publishing again what no message carries");
         self.republished().insert(sale.id, Instant::now());
         for batch in inventory::batches(sale.id, sale.epoch, lost) {
+            busy.renew();
             match self.publisher.publish(&batch).await {
                 // Confirmed, or perhaps: either way the next sweep sees what became of it.
                 Ok(()) | Err(PublishError::Unknown(_)) => failpoints::reach(Point::KeeperRepublished),
                 // The queue stands, or the gate would not have been intact, but nothing leads to it any more.
                 Err(PublishError::Returned) => {
-                    self.reconciler.rebuild_unroutable(sale).await?;
+                    reconciler.rebuild_unroutable(sale).await?;
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),

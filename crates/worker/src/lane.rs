@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::Retryable;
-use boot::{Outage, Watchdog};
+use boot::{Busy, Outage, Watchdog};
 use broker::{Consumer, Delivery};
 use domain::{Applied, Epoch, ReservationBatch, ReservationId, SaleId};
 use failpoints::{Bug, Point};
@@ -14,6 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 /// A message that came back this often is applied alone: whatever is wrong with it must not hold others up.
 const SUSPECT_AFTER_DELIVERIES: i64 = 3;
+/// The first and the longest pause while PostgreSQL fails.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How many times the watchdog's limit it may take to find the bad reservations of a batch. Where all of them are bad that
+/// is three statements for each, all of them quick.
+const BISECTION_LIMITS: u32 = 10;
 
 /// What a lane works on.
 pub(crate) struct Stores {
@@ -21,6 +25,8 @@ pub(crate) struct Stores {
     pub(crate) inventory: Inventory,
     pub(crate) batch_reservations: usize,
     pub(crate) watchdog: Watchdog,
+    /// Where PostgreSQL is, for the log.
+    pub(crate) postgres: String,
     /// Redis does not take what is deleted from the outbox.
     pub(crate) unsettled: Mutex<Outage>,
 }
@@ -92,7 +98,7 @@ impl Lane {
         self.bury_undecodable(&gathered).await?;
         let mut outbox_ids: Vec<&str> = Vec::with_capacity(gathered.reservations);
         for batch in &gathered.batches {
-            let applied = self.until_not_transient(|| self.stores.ledger.persist(batch, None)).await?;
+            let applied = self.until_it_succeeds(|| self.persist(batch)).await?;
             self.tell_refused(&applied);
             if applied.iter().any(|(_, outcome)| *outcome == Applied::Fenced) {
                 return Err(Leave::Fenced);
@@ -132,29 +138,61 @@ impl Lane {
         for (delivery, reason) in &gathered.undecodable {
             tracing::error!(sale = %self.sale, %reason, "a message cannot be read and goes to the dead letters");
             let letter = DeadLetter::unreadable(self.sale, self.epoch, reason.clone(), delivery.body.clone());
-            self.until_not_transient(|| self.stores.ledger.bury(&letter)).await?;
+            let bury = async || {
+                let _busy = self.waiting();
+                self.stores.ledger.bury(&letter).await
+            };
+            self.until_it_succeeds(bury).await?;
         }
         Ok(())
     }
 
-    /// Calls PostgreSQL until it answers, holding on to the deliveries: a message that is put back would come again
-    /// at once and hit the same wall.
-    async fn until_not_transient<T, F>(&self, call: impl Fn() -> F) -> Result<T, Leave>
+    /// Writes a batch, at first as one statement. Only where PostgreSQL refuses its data the bad reservations are looked
+    /// for, which takes many.
+    async fn persist(&self, batch: &ReservationBatch) -> Result<Vec<(ReservationId, Applied)>, ledger::Error> {
+        let busy = self.waiting();
+        let applied = self.stores.ledger.apply(batch, None).await;
+        drop(busy);
+        match applied {
+            Err(ledger::Error::Data { .. } | ledger::Error::NotFound(_)) => {
+                let _busy = self.stores.watchdog.busy_with_much(BISECTION_LIMITS, "looking for bad reservations");
+                self.stores.ledger.persist(batch, None).await
+            }
+            applied => applied,
+        }
+    }
+
+    /// To be held during one statement. The server bounds it; what nothing bounds is an answer that got lost with its
+    /// connection.
+    fn waiting(&self) -> Busy {
+        self.stores.watchdog.busy("waiting for PostgreSQL")
+    }
+
+    /// Makes this call to PostgreSQL until it succeeds, holding on to the deliveries: a message that is put back would come
+    /// again at once and hit the same wall. A call that has begun is never abandoned; who has to leave does so
+    /// between two of them.
+    async fn until_it_succeeds<T, F>(&self, call: impl Fn() -> F) -> Result<T, Leave>
     where
         F: Future<Output = Result<T, ledger::Error>>,
     {
-        let attempt = || async {
-            // One statement is bounded by the server; what is not is an answer that got lost with its connection.
-            let _busy = self.stores.watchdog.busy("waiting for PostgreSQL");
-            call().await
-        };
-        let backoff = boot::pauses(Duration::from_millis(50), Duration::from_secs(2));
-        let attempts = attempt.retry(backoff).notify(|error, pause| {
-            tracing::warn!(sale = %self.sale, %error, ?pause, "PostgreSQL failed, trying again");
-        });
-        tokio::select! {
-            result = attempts => Ok(result.expect("retried without end")),
-            () = self.cancelled.cancelled() => Err(Leave::Cancelled),
+        let (sale, postgres) = (self.sale, &self.stores.postgres);
+        let mut outage = Outage::of(format!("orders of sale {sale} cannot be written, PostgreSQL is at {postgres}"));
+        let mut lasting_told = false;
+        loop {
+            let answer = call().await;
+            let pause = outage.note_and_pause(&answer, PAUSES);
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) if !error.is_transient() && !lasting_told => {
+                    lasting_told = true;
+                    tracing::error!(%sale, %error, "PostgreSQL fails in a way that does not pass by itself");
+                }
+                Err(_) => {}
+            }
+            let pause = tokio::time::sleep(pause.unwrap_or(PAUSES.1));
+            if self.cancelled.run_until_cancelled(pause).await.is_none() {
+                return Err(Leave::Cancelled);
+            }
         }
     }
 

@@ -48,6 +48,7 @@ impl Persister {
             inventory,
             batch_reservations: settings.batch_reservations,
             watchdog,
+            postgres: servers.postgres.clone(),
             unsettled: Mutex::new(unsettled),
         };
         Self { stores: Arc::new(stores), broker, discover: Duration::from_millis(settings.discover_ms), servers }

@@ -49,12 +49,9 @@ impl Scratch {
         self.dir.join("tmp")
     }
 
-    /// Moves the temporary files to `place`, which is replaced, for somebody to look into.
+    /// Moves the temporary files to `place`, for somebody to look into.
     pub(crate) fn keep(&self, place: &Path) -> Result<()> {
         end_all(&self.dir)?;
-        if place.exists() {
-            fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
-        }
         fs::rename(self.temporary(), place).with_context(|| format!("create {}", place.display()))
     }
 }

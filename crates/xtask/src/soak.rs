@@ -12,7 +12,7 @@ use crate::scratch::Scratch;
 use crate::{install, workspace};
 
 /// Builds everything and runs the soak with `args`. After a failure its logs and its servers' data stay in
-/// `soak-failed` in the home folder.
+/// `soak-failed-<process id>` in the home folder.
 ///
 /// # Errors
 /// When a server cannot be installed, or a program not be run.
@@ -33,8 +33,9 @@ pub fn run(home: &Path, args: &[String]) -> Result<ExitCode> {
     let scratch = Scratch::begin(&home)?;
     let soak = workspace::target_dir()?.join("debug/examples/soak");
     let code = interrupt.run(Command::new(soak).args(args).envs(scratch.environment()?))?;
-    if code != ExitCode::SUCCESS {
-        let place = home.join("soak-failed");
+    // A wrong flag or Ctrl-C ends it in other ways, and leaves nothing to look into.
+    if code == ExitCode::FAILURE {
+        let place = home.join(&format!("soak-failed-{}", std::process::id()));
         scratch.keep(&place)?;
         progress.say(format_args!("FAILED; logs and data are in {}", place.display()));
     }

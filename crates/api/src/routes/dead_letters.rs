@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 use domain::{Epoch, ReservationId, SaleId};
-use ledger::{BuriedLetter, LetterFilter, Verdict};
+use ledger::{BuriedLetter, LetterFilter, Resolution, Verdict};
 use reconcile::Error;
 use serde::Serialize;
 use uuid::Uuid;
@@ -135,22 +135,10 @@ pub(super) async fn discard(path: web::Path<String>, process: web::Data<Process>
 }
 
 fn answer(id: Uuid, verdict: Verdict) -> Result<HttpResponse, Problem> {
-    let decided = match verdict {
-        Verdict::Redriven => Decided {
-            success: true,
-            resolution: "redriven",
-            units_returned: 0,
-            message: format!("Dead letter {id} has been redriven"),
-        },
-        Verdict::Discarded { units, because } => Decided {
-            success: true,
-            resolution: "discarded",
-            units_returned: units,
-            message: match because {
-                None => format!("Dead letter {id} has been discarded"),
-                Some(because) => format!("Dead letter {id} has been discarded: {because}"),
-            },
-        },
+    let (resolution, units_returned, because) = match verdict {
+        Verdict::Redriven { because } => (Resolution::Redriven, 0, because),
+        Verdict::Discarded { units, because } => (Resolution::Discarded, units, because),
+        Verdict::Split { units, detail } => (Resolution::Split, units, Some(detail)),
         Verdict::Failed(reason) => return Err(Problem::new(Code::RedriveFailed, reason)),
         Verdict::Fenced => {
             return Err(Problem::new(Code::ReconcileRunning, "The sale is being rebuilt; try again"));
@@ -161,7 +149,9 @@ fn answer(id: Uuid, verdict: Verdict) -> Result<HttpResponse, Problem> {
         }
         Verdict::NotFound => return Err(not_found(id)),
     };
-    Ok(HttpResponse::Ok().json(decided))
+    let because = because.map(|because| format!(": {because}")).unwrap_or_default();
+    let message = format!("Dead letter {id} has been {resolution}{because}");
+    Ok(HttpResponse::Ok().json(Decided { success: true, resolution: resolution.as_str(), units_returned, message }))
 }
 
 fn not_found(id: Uuid) -> Problem {

@@ -161,7 +161,12 @@ async fn letters_of_an_ended_sale_can_still_be_decided_about() {
     until("the sale is over", SOON, ended).await;
     assert_eq!(shop.balance().await, [0, 1, 2]);
 
-    // Without a cancelled order: PostgreSQL refuses ann's still.
+    // PostgreSQL refuses ann's cancelled order too.
+    let refused = shop.decide("discard", &first["id"]).await;
+    assert_problem(&refused, 409, "REDRIVE_FAILED");
+    assert!(refused.body["detail"].as_str().unwrap().contains("\"not_ann\" (23514)"), "{refused:?}");
+    assert_eq!(shop.balance().await, [0, 1, 2]);
+    shop.accept("ann").await;
     assert_eq!(shop.decide("discard", &first["id"]).await.status, 200);
     assert_eq!(shop.balance().await, [0, 2, 1]);
     shop.accept("bob").await;
@@ -203,6 +208,59 @@ async fn a_message_that_could_not_be_read_is_read_again() {
 }
 
 #[tokio::test]
+async fn of_a_message_that_is_read_again_each_refused_reservation_waits_in_a_letter_of_its_own() {
+    let shop = Shop::with_stock(3).await;
+    let (ann, bob) = (shop.buy("ann").await, shop.buy("bob").await);
+    let inventory = inventory::Inventory::new(&shop.stack.settings().redis).unwrap();
+    let entries = inventory.outbox(shop.sale, Epoch(1), None, 0, 10).await.unwrap();
+    let batch = inventory::batches(shop.sale, Epoch(1), entries).pop().unwrap();
+    let letter = DeadLetter::unreadable(shop.sale, Epoch(1), "unknown".to_owned(), broker::encode(&batch));
+    shop.stack.ledger.bury(&letter).await.unwrap();
+    let unreadable = shop.letters("").await.remove(0);
+    // Room for one of the two.
+    shop.run("UPDATE sales SET total_stock = 1".to_owned()).await;
+
+    let split = shop.decide("redrive", &unreadable["id"]).await;
+    assert_eq!((split.status.as_u16(), &split.body["resolution"]), (200, &json!("split")), "{split:?}");
+    let left = shop.letters("").await;
+    assert_eq!((left.len(), &left[0]["orderId"]), (1, &json!(bob)), "{left:?}");
+    let message = split.body["message"].as_str().unwrap();
+    let own = left[0]["id"].as_str().unwrap();
+    assert!(message.contains("that are orders: 1; discarded: 0; unresolved"), "{message}");
+    assert!(message.ends_with(&format!(": 1: {own}, the sale has no unit left for it")), "{message}");
+    assert_eq!(left[0]["reason"], "the sale has no unit left for it");
+    let refused = shop.client().purchase_of(shop.sale, "bob").await;
+    assert_ne!(refused.outcome(), "REFUSED", "{refused:?}");
+    assert_problem(&shop.decide("redrive", &unreadable["id"]).await, 409, "DEAD_LETTER_RESOLVED");
+
+    shop.run("UPDATE sales SET total_stock = 3".to_owned()).await;
+    assert_eq!(shop.decide("redrive", &left[0]["id"]).await.body["resolution"], "redriven");
+    let persister = shop.stack.persister();
+    shop.check_books(&[("ann".to_owned(), ann), ("bob".to_owned(), bob)]).await;
+    shop.close([persister]).await;
+}
+
+#[tokio::test]
+async fn a_discard_never_says_so_of_an_order_that_is_there() {
+    let shop = Shop::with_stock(2).await;
+    let persister = shop.stack.persister();
+    let (_, letter) = shop.buy_in_vain("ann").await;
+    shop.accept("ann").await;
+    let buried = shop.stack.ledger.dead_letter(letter["id"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
+    let batch = serde_json::from_slice(&buried.body).unwrap();
+    shop.stack.ledger.persist(&batch, None).await.unwrap();
+    let answer = shop.decide("discard", &letter["id"]).await;
+    let message = format!(
+        "Dead letter {} has been redriven: its reservation is an order already, CONFIRMED",
+        letter["id"].as_str().unwrap()
+    );
+    let expected = json!({ "success": true, "resolution": "redriven", "unitsReturned": 0, "message": message });
+    assert_eq!((answer.status.as_u16(), answer.body), (200, expected));
+    assert_eq!(shop.balance().await, [1, 1, 0]);
+    shop.close([persister]).await;
+}
+
+#[tokio::test]
 async fn a_letter_is_listed_with_everything_that_is_known_of_it() {
     let shop = Shop::with_stock(1).await;
     let persister = shop.stack.persister();
@@ -227,6 +285,7 @@ async fn a_letter_is_listed_with_everything_that_is_known_of_it() {
     assert!(letter["reason"].as_str().unwrap().contains("not_ann"), "{letter:#}");
     assert_eq!(letter.as_object().unwrap().len(), 13, "{letter:#}");
 
+    shop.accept("ann").await;
     assert_eq!(shop.decide("discard", &letter["id"]).await.status, 200);
     assert!(shop.letters("").await.is_empty());
     let resolved = &shop.letters("?state=resolved").await[0];

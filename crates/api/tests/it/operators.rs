@@ -1,13 +1,15 @@
 //! Every operator's route is closed to everyone without the operator's token. Which routes there are is asked of the
 //! API itself, so that a new one is in here without anybody's doing.
 
+use domain::{Epoch, Quantity, Reservation, ReservationBatch, ReservationId};
+use ledger::DeadLetter;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::{ADMIN_TOKEN, Answer, Client};
 
 use crate::fixture::{Shop, assert_problem};
-use crate::routes::{Route, listed};
+use crate::routes::{NO_LETTER, Route, listed};
 use crate::wire::Line;
 
 /// A user's token as an identity provider signs it: not the operator's, however valid.
@@ -98,20 +100,39 @@ fn refusal(answer: &Answer) -> Value {
     body
 }
 
-/// Everything about the sale that a request may change.
-async fn state(shop: &Shop) -> (String, Value, Value) {
-    let sale = format!("{:?}", shop.stack.sale(shop.sale).await);
-    (sale, shop.client().verify(shop.sale).await.body, shop.client().purchase_of(shop.sale, "ann").await.body)
+/// Buries a reservation of a unit; the letter's id. It can be discarded and redriven.
+async fn bury(shop: &Shop) -> String {
+    let id = ReservationId::new_v7(boot::clock::now_ms(), &[7; 10]);
+    let user_id = "cid".parse().unwrap();
+    let reservation = Reservation { id, user_id, quantity: Quantity::ONE, reserved_at: 0, outbox_id: None };
+    let terms = shop.stack.sale(shop.sale).await.terms;
+    let batch = ReservationBatch { sale_id: shop.sale, epoch: Epoch(1), terms, reservations: vec![reservation] };
+    let letter = DeadLetter::of(&batch, &batch.reservations[0], "a test".to_owned());
+    shop.stack.ledger.bury(&letter).await.unwrap();
+    shop.stack.ledger.dead_letter_of(id).await.unwrap().expect("it is buried").id.to_string()
+}
+
+/// Everything about the sale that a request may change, and the dead letters.
+async fn state(shop: &Shop) -> [Value; 4] {
+    let client = shop.client();
+    [
+        format!("{:?}", shop.stack.sale(shop.sale).await).into(),
+        client.verify(shop.sale).await.body,
+        client.purchase_of(shop.sale, "ann").await.body,
+        client.get_as_operator("/api/v1/admin/dead-letters").await.body,
+    ]
 }
 
 #[tokio::test]
 async fn an_operators_route_is_closed_without_the_token_and_with_anything_but_the_token() {
     let shop = Shop::with_stock(2).await;
     shop.buy("ann").await;
+    let letter = bury(&shop).await;
     let (before, sale) = (state(&shop).await, shop.sale.to_string());
+    assert!(before[3].to_string().contains(&letter), "{before:?}");
     let mut bodies = Vec::new();
     for route in operators_routes(&shop).await {
-        let path = route.for_sale(&sale);
+        let path = route.filled(&sale, &letter);
         for headers in strangers() {
             bodies.push(refusal(&ask(shop.client(), &route.method, &path, &sale, headers).await));
         }
@@ -148,7 +169,7 @@ async fn with_the_token_every_route_answers_and_the_schemes_case_does_not_matter
         // Spaces around a header's value are not part of it: RFC 9110, 5.5.
         let right = format!(" {scheme} {ADMIN_TOKEN} ");
         for route in routes.iter().filter(|route| route.access == "operators") {
-            let path = route.for_sale(&sale);
+            let path = route.filled(&sale, NO_LETTER);
             let answer = ask(shop.client(), &route.method, &path, &sale, headers([("authorization", &*right)])).await;
             let closed = [StatusCode::UNAUTHORIZED, StatusCode::METHOD_NOT_ALLOWED, StatusCode::INTERNAL_SERVER_ERROR];
             assert!(!closed.contains(&answer.status), "{} {path}: {answer:?}", route.method);
@@ -193,7 +214,7 @@ async fn an_api_that_was_told_to_run_without_a_token_refuses_every_operator() {
     for route in operators_routes(&shop).await {
         for headers in strangers().into_iter().chain([headers([("authorization", &*format!("Bearer {ADMIN_TOKEN}"))])])
         {
-            let answer = ask(&api.client, &route.method, &route.for_sale(&sale), &sale, headers).await;
+            let answer = ask(&api.client, &route.method, &route.filled(&sale, NO_LETTER), &sale, headers).await;
             assert_problem(&answer, 401, "UNAUTHORIZED");
         }
     }

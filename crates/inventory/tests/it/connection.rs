@@ -57,6 +57,23 @@ async fn a_reservation_over_a_broken_connection_is_made_over_a_new_one() {
 }
 
 #[tokio::test]
+async fn where_the_epoch_is_lost_after_a_call_that_may_have_run_its_outcome_stays_unknown() {
+    let redis = OwnRedis::start().await;
+    let sale = Sale::open_at(&redis.inventory(), 5, ALWAYS).await;
+    for loss in ["SCRIPT FLUSH", "FLUSHALL"] {
+        let sale = if loss == "SCRIPT FLUSH" { &sale } else { &Sale::open_at(&redis.inventory(), 5, ALWAYS).await };
+        assert!(is_new_win(&sale.decide(&attempt("ann", 1)).await));
+        redis.raw::<()>(&loss.split(' ').collect::<Vec<_>>()).await;
+        let killed: i64 = redis.raw(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        assert!(killed >= 1);
+        let result = sale.try_reserve(&[attempt("bob", 1)]).await;
+        assert!(matches!(result, Err(Error::Unreachable(_))), "{loss}: {result:?}");
+        let result = sale.try_reserve(&[attempt("bob", 1)]).await;
+        assert!(matches!(result, Err(Error::Lost(_))), "the first and only try: {loss}: {result:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_ran_but_was_not_answered_in_time_is_won_by_the_repeated_call() {
     let redis = OwnRedis::start().await;
     let sale = Sale::open_at(&redis.impatient_inventory(500), 5, ALWAYS).await;

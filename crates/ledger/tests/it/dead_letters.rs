@@ -1,6 +1,6 @@
 //! What can never become an order: bisected, buried once, and its units accounted for.
 
-use domain::Applied::{Buried, Inserted};
+use domain::Applied::{Buried, Inserted, UserHasOrder};
 use domain::{Epoch, Reservation, ReservationBatch, SaleId};
 use ledger::DeadLetter;
 use uuid::Uuid;
@@ -148,15 +148,14 @@ async fn a_letter_about_an_order_takes_no_units_off_a_second_time() {
 }
 
 #[tokio::test]
-async fn a_letter_that_was_decided_about_holds_back_no_units_and_keeps_its_buyer_known() {
+async fn a_letter_of_a_dead_epoch_whose_units_went_back_already_takes_none_off_the_gate() {
     let fixture = Fixture::with_stock(10).await;
-    fixture.ledger.bury(&letter(&fixture, 1, &units("ann", 3))).await.unwrap();
-    sqlx::raw_sql("UPDATE dead_letters SET resolved_at = now(), resolution = 'discarded'")
-        .execute(&mut fixture.connect().await)
-        .await
-        .unwrap();
-    let books = fixture.books().await;
-    assert_eq!((books.dead_letter_units, books.dead_letter_buyers), (0, 1));
+    let ann = units("ann", 3);
+    assert_eq!(fixture.apply(1, &[one("ann"), ann.clone()]).await, [Inserted, UserHasOrder]);
+    assert_eq!(fixture.adjustments().await, [(3, "second_order".to_owned())]);
+    fixture.rebuild().await;
+    fixture.ledger.bury(&letter(&fixture, 1, &ann)).await.unwrap();
+    assert_eq!((fixture.adjustments().await, fixture.books().await.dead_letter_units), (vec![], 0));
     fixture.close().await;
 }
 

@@ -1,33 +1,31 @@
 //! What operators decide about dead letters: however it ends, each unit is counted once at every instant.
 
-use std::collections::HashSet;
-
 use domain::Applied::{Buried, Duplicate, Inserted, UserHasOrder};
 use domain::{Epoch, OrderState, Reservation, ReservationId, SaleId};
-use ledger::{BuriedLetter, DeadLetter, LISTED_BODY_BYTES, LetterFilter, Resolution, Verdict};
+use ledger::{BuriedLetter, DeadLetter, LetterFilter, Resolution, Verdict};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, new_sale, one, unacceptable, units};
 
-const ALL: LetterFilter = LetterFilter { sale: None, resolved: None, after: None, limit: 200 };
+pub(crate) const ALL: LetterFilter = LetterFilter { sale: None, resolved: None, after: None, limit: 200 };
 
 impl Fixture {
-    async fn run(&self, sql: String) {
+    pub(crate) async fn run(&self, sql: String) {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connect().await).await.unwrap();
     }
 
     /// Makes PostgreSQL refuse every order of this buyer, until [`Fixture::accept`].
-    async fn refuse(&self, user: &str) {
+    pub(crate) async fn refuse(&self, user: &str) {
         self.run(format!("ALTER TABLE orders ADD CONSTRAINT not_{user} CHECK (user_id <> '{user}')")).await;
     }
 
-    async fn accept(&self, user: &str) {
+    pub(crate) async fn accept(&self, user: &str) {
         self.run(format!("ALTER TABLE orders DROP CONSTRAINT not_{user}")).await;
     }
 
     /// A letter of this reservation, for a reason that is gone by now.
-    async fn buried(&self, epoch: i64, reservation: &Reservation) -> BuriedLetter {
+    pub(crate) async fn buried(&self, epoch: i64, reservation: &Reservation) -> BuriedLetter {
         let user = reservation.user_id.as_str();
         self.refuse(user).await;
         let batch = self.batch(epoch, std::slice::from_ref(reservation));
@@ -36,22 +34,22 @@ impl Fixture {
         self.letter_of(reservation.id).await
     }
 
-    async fn letter_of(&self, id: ReservationId) -> BuriedLetter {
+    pub(crate) async fn letter_of(&self, id: ReservationId) -> BuriedLetter {
         let listed = self.ledger.dead_letters(&ALL).await.unwrap();
         let found = listed.iter().find(|letter| letter.reservation_id == Some(id)).unwrap();
         self.ledger.dead_letter(found.id).await.unwrap().unwrap()
     }
 
-    async fn discard(&self, letter: &BuriedLetter) -> Verdict {
+    pub(crate) async fn discard(&self, letter: &BuriedLetter) -> Verdict {
         self.ledger.discard(letter.id, "ops").await.unwrap()
     }
 
-    async fn redrive(&self, letter: &BuriedLetter) -> Verdict {
+    pub(crate) async fn redrive(&self, letter: &BuriedLetter) -> Verdict {
         self.ledger.redrive(letter, "ops").await.unwrap()
     }
 
     /// S, R and D: no decision changes their sum. The rest is in the gate, which no decision touches.
-    async fn counted(&self) -> [i64; 3] {
+    pub(crate) async fn counted(&self) -> [i64; 3] {
         let books = self.books().await;
         let pending = books.pending.iter().map(|adjustment| i64::from(adjustment.delta)).sum();
         [books.active_units, pending, books.dead_letter_units]
@@ -63,12 +61,14 @@ impl Fixture {
     }
 
     /// The trail's rows about dead letters: event, actor, units returned.
-    async fn trail(&self) -> Vec<(String, String, i32)> {
+    pub(crate) async fn trail(&self) -> Vec<(String, String, i32)> {
         let sql = "SELECT event, actor, (detail ->> 'unitsReturned')::int FROM audit
                    WHERE event LIKE 'DEAD_LETTER%' ORDER BY id";
         sqlx::query_as(sql).fetch_all(&mut self.connect().await).await.unwrap()
     }
 }
+
+pub(crate) const REDRIVEN: Verdict = Verdict::Redriven { because: None };
 
 fn discarded(units: i32) -> Verdict {
     Verdict::Discarded { units, because: None }
@@ -109,17 +109,67 @@ async fn what_no_table_accepts_can_be_discarded_too() {
 }
 
 #[tokio::test]
-async fn a_letter_whose_cancelled_order_is_refused_as_well_is_discarded_without_one() {
+async fn a_discard_whose_cancelled_order_is_refused_fails_and_a_redelivery_is_counted_once() {
+    let fixture = Fixture::with_stock(10).await;
+    let ann = units("ann", 3);
+    let letter = fixture.buried(1, &ann).await;
+    fixture.refuse("ann").await;
+    let Verdict::Failed(reason) = fixture.discard(&letter).await else { panic!("the row is refused") };
+    assert!(reason.contains("not_ann") && reason.ends_with("(23514)"), "{reason}");
+    let after = fixture.letter_of(ann.id).await;
+    assert_eq!((&after.reason, after.resolved), (&reason, None));
+    assert_eq!((fixture.counted().await, fixture.status_of("ann").await), ([0, 0, 3], None));
+    assert_eq!(fixture.trail().await, []);
+
+    fixture.accept("ann").await;
+    assert_eq!(fixture.apply(1, &[ann]).await, [Inserted], "the message comes once more");
+    assert_eq!(fixture.counted().await, [3, 0, 0]);
+    let because = Some("its reservation is an order already, CONFIRMED".to_owned());
+    assert_eq!(fixture.discard(&letter).await, Verdict::Redriven { because });
+    assert_eq!(fixture.counted().await, [3, 0, 0]);
+    fixture.close().await;
+}
+
+#[tokio::test]
+async fn whatever_is_asked_an_order_that_is_there_already_decides_about_its_letter() {
+    for (status, active) in
+        [("CONFIRMED", true), ("HELD", true), ("PAYING", true), ("CANCELLED", false), ("EXPIRED", false)]
+    {
+        for redrive in [false, true] {
+            let fixture = Fixture::with_stock(10).await;
+            let ann = units("ann", 3);
+            let letter = fixture.buried(1, &ann).await;
+            assert_eq!(fixture.apply(1, &[ann]).await, [Inserted], "a redelivery, once the cause is gone");
+            let sold = if active { 3 } else { 0 };
+            fixture.run(format!("UPDATE orders SET status = '{status}'; UPDATE sales SET sold = {sold}")).await;
+            let verdict = if redrive { fixture.redrive(&letter).await } else { fixture.discard(&letter).await };
+            if active {
+                let because = Some(format!("its reservation is an order already, {status}"));
+                assert_eq!(verdict, Verdict::Redriven { because });
+            } else {
+                let because = Some(format!("its order is {status}"));
+                assert_eq!(verdict, Verdict::Discarded { units: 0, because });
+            }
+            let resolution = if active { Resolution::Redriven } else { Resolution::Discarded };
+            assert_eq!(fixture.discard(&letter).await, Verdict::Resolved(resolution));
+            assert_eq!(fixture.counted().await, [sold, 0, 0]);
+            fixture.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_withholds_units_is_not_resolved_without_them() {
     let fixture = Fixture::with_stock(10).await;
     let letter = fixture.buried(1, &units("ann", 3)).await;
-    fixture.refuse("ann").await;
-    assert_eq!(fixture.discard(&letter).await, discarded(3));
-    assert_eq!((fixture.counted().await, fixture.status_of("ann").await), ([0, 3, 0], None));
-    assert_eq!(fixture.books().await.dead_letter_buyers, 1, "the gate still knows the buyer");
-    let (epoch, token) = fixture.drain().await;
-    let settled = fixture.ledger.settle_stock(fixture.sale, epoch, token).await.unwrap().unwrap();
-    assert_eq!((settled.stock, settled.buyers), (10, 1), "and so does the next one");
-    assert_eq!(fixture.ledger.buyers_page(fixture.sale, None, 10).await.unwrap().len(), 1);
+    for refused in [
+        fixture.ledger.mark_redriven(letter.id, "ops").await,
+        fixture.ledger.mark_split(letter.id, "ops", 0, String::new()).await,
+    ] {
+        assert!(refused.unwrap_err().to_string().contains("withholds units"));
+    }
+    assert_eq!(fixture.counted().await, [0, 0, 3]);
+    assert_eq!(fixture.letter_of(letter.reservation_id.unwrap()).await.resolved, None);
     fixture.close().await;
 }
 
@@ -199,7 +249,7 @@ async fn redriving_makes_the_order_that_was_promised_once_the_cause_is_gone() {
     let fixture = Fixture::with_stock(3).await;
     let ann = units("ann", 3);
     let letter = fixture.buried(1, &ann).await;
-    assert_eq!(fixture.redrive(&letter).await, Verdict::Redriven);
+    assert_eq!(fixture.redrive(&letter).await, REDRIVEN);
     assert_eq!(fixture.counted().await, [3, 0, 0]);
     let order = fixture.ledger.order_of(fixture.sale, &ann.user_id).await.unwrap().unwrap();
     assert_eq!((order.id, order.status, order.unit_price_minor), (ann.id, OrderState::Confirmed, 1_999));
@@ -254,7 +304,7 @@ async fn a_reservation_of_a_sale_that_was_created_afterwards_can_be_redriven() {
     let there = Fixture { sale: batch.sale_id, ledger: fixture.ledger.clone(), database: fixture.database };
     there.rebuild().await;
     assert_eq!(there.counted().await, [0, 0, 2], "withheld from its first gate");
-    assert_eq!(there.redrive(&letter).await, Verdict::Redriven);
+    assert_eq!(there.redrive(&letter).await, REDRIVEN);
     assert_eq!(there.counted().await, [2, 0, 0]);
     there.close().await;
 }
@@ -269,7 +319,7 @@ async fn a_redrive_waits_for_no_reconciler_and_works_under_the_next_epoch() {
     assert_eq!((settled.stock, settled.buyers), (7, 1));
     assert_eq!(fixture.redrive(&letter).await, Verdict::Fenced);
     fixture.open(epoch, token).await;
-    assert_eq!(fixture.redrive(&letter).await, Verdict::Redriven);
+    assert_eq!(fixture.redrive(&letter).await, REDRIVEN);
     assert_eq!(fixture.counted().await, [3, 0, 0], "the gate of epoch 2 never had its units");
     fixture.close().await;
 }
@@ -322,7 +372,7 @@ async fn of_many_who_decide_at_once_one_wins_and_the_others_read_how() {
         let mut winners: Vec<Verdict> = vec![a, b, c, d];
         winners.retain(|verdict| !matches!(verdict, Verdict::Resolved(_)));
         let how = match winners.as_slice() {
-            [Verdict::Redriven] => Resolution::Redriven,
+            [Verdict::Redriven { because: None }] => Resolution::Redriven,
             [Verdict::Discarded { units: 1, because: None }] => Resolution::Discarded,
             winners => panic!("{winners:?}"),
         };
@@ -366,73 +416,5 @@ async fn two_decisions_about_a_letter_of_no_sale_wait_for_each_other() {
     let (verdict, ()) = tokio::join!(fixture.discard(&letter), commit);
     assert_eq!(verdict, Verdict::Resolved(Resolution::Discarded));
     assert_eq!(fixture.trail().await.len(), 1);
-    fixture.close().await;
-}
-
-#[tokio::test]
-async fn letters_are_listed_by_age_in_pages_and_by_sale_and_state() {
-    let fixture = Fixture::with_stock(100).await;
-    let elsewhere = SaleId(Uuid::new_v4());
-    for n in 0..6 {
-        let sale = if n % 2 == 0 { fixture.sale } else { elsewhere };
-        let letter = DeadLetter::unreadable(sale, Epoch(1), "no JSON".to_owned(), vec![n; 3]);
-        fixture.ledger.bury(&letter).await.unwrap();
-    }
-    // The same instant for all: then their ids decide.
-    fixture.run("UPDATE dead_letters SET created_at = '2026-01-01'".to_owned()).await;
-    let all = fixture.ledger.dead_letters(&ALL).await.unwrap();
-    let mut paged: Vec<BuriedLetter> = Vec::new();
-    loop {
-        let after = paged.last().map(|letter| (letter.created_at, letter.id));
-        let page = fixture.ledger.dead_letters(&LetterFilter { after, limit: 4, ..ALL }).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        paged.extend(page);
-    }
-    assert_eq!(paged, all);
-    assert_eq!(all.iter().map(|letter| letter.id).collect::<HashSet<_>>().len(), 6);
-
-    fixture.discard(&all[0]).await;
-    let ids = async |filter: LetterFilter| {
-        let listed = fixture.ledger.dead_letters(&filter).await.unwrap();
-        listed.iter().map(|letter| letter.id).collect::<Vec<_>>()
-    };
-    assert_eq!(ids(LetterFilter { resolved: Some(true), ..ALL }).await, [all[0].id]);
-    assert_eq!(ids(LetterFilter { resolved: Some(false), ..ALL }).await.len(), 5);
-    assert_eq!(ids(LetterFilter { sale: Some(elsewhere), ..ALL }).await.len(), 3);
-    let resolved = fixture.ledger.dead_letter(all[0].id).await.unwrap().unwrap().resolved;
-    assert_eq!(resolved.map(|(_, resolution)| resolution), Some(Resolution::Discarded));
-    fixture.close().await;
-}
-
-#[tokio::test]
-async fn a_list_shows_the_beginning_of_a_large_message_and_the_letter_itself_all_of_it() {
-    let fixture = Fixture::with_stock(1).await;
-    let body = vec![7; 1_000_001];
-    let letter = DeadLetter::unreadable(fixture.sale, Epoch(1), "too large".to_owned(), body.clone());
-    fixture.ledger.bury(&letter).await.unwrap();
-    let listed = fixture.ledger.dead_letters(&ALL).await.unwrap().remove(0);
-    assert_eq!(listed.body, body[..usize::try_from(LISTED_BODY_BYTES).unwrap()]);
-    assert_eq!(listed.body_bytes, 1_000_001);
-    assert_eq!(fixture.ledger.dead_letter(listed.id).await.unwrap().unwrap().body, body);
-    assert_eq!(fixture.ledger.dead_letter(Uuid::new_v4()).await.unwrap(), None);
-    fixture.close().await;
-}
-
-#[tokio::test]
-async fn an_unreadable_letter_is_redriven_by_persisting_what_it_says_and_resolving_it() {
-    let fixture = Fixture::with_stock(10).await;
-    let letter = DeadLetter::unreadable(fixture.sale, Epoch(1), "no JSON".to_owned(), b"{".to_vec());
-    fixture.ledger.bury(&letter).await.unwrap();
-    let letter = fixture.ledger.dead_letters(&ALL).await.unwrap().remove(0);
-    assert!(matches!(fixture.redrive(&letter).await, Verdict::Failed(reason) if reason.contains("cannot be read")));
-    let failed = fixture.ledger.still_dead(letter.id, "a NUL \0").await.unwrap();
-    assert_eq!(failed, Verdict::Failed("a NUL \0".to_owned()));
-    assert_eq!(fixture.ledger.mark_redriven(letter.id, "ops").await.unwrap(), Verdict::Redriven);
-    let again = fixture.ledger.mark_redriven(letter.id, "ops").await.unwrap();
-    assert_eq!(again, Verdict::Resolved(Resolution::Redriven));
-    fixture.ledger.still_dead(letter.id, "too late").await.unwrap();
-    assert_eq!(fixture.ledger.dead_letter(letter.id).await.unwrap().unwrap().reason, "a NUL \\0");
     fixture.close().await;
 }

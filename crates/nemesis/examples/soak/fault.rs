@@ -1,9 +1,10 @@
 //! Every fault of the soak: how it is done, and how it is undone.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::Drain;
+use domain::Epoch;
 use failpoints::Point;
 use servers::Signal;
 use testkit::{Process, Proxy, Replica, Scene, Wire};
@@ -66,7 +67,7 @@ use Fault::{
 };
 
 impl Fault {
-    /// Every fault, each as likely as the next.
+    /// Every fault, each as likely as the next. No sale here books units back, so no keeper dies while it adjusts.
     pub(crate) const ALL: &[Self] = &[
         Kill(Role::Api),
         Kill(Role::Persister),
@@ -142,7 +143,7 @@ impl Fault {
         !loses_both && self.touches() & other.touches() == 0
     }
 
-    fn loses_redis(self) -> bool {
+    pub(crate) fn loses_redis(self) -> bool {
         matches!(self, WipeRedis | CutRedisTail | FlushRedis)
     }
 
@@ -169,7 +170,8 @@ impl Fault {
             KillServer(of) | FreezeServer(of) => server(of),
             StopPostgresAtOnce => server(Server::Postgres),
             WipeRedis | CutRedisTail | FlushRedis | FlushScripts => server(Server::Redis),
-            DeleteQueue | PurgeQueue => server(Server::RabbitMq),
+            DeleteQueue => server(Server::RabbitMq),
+            PurgeQueue => server(Server::RabbitMq) | server(Server::RabbitMq) << 6,
             Self::Wire(Side::Apis, of, _) => server(of) << 3,
             Self::Wire(Side::Workers, of, _) => server(of) << 6,
             ThreeReconcilers => 1 << 12,
@@ -183,8 +185,8 @@ impl Fault {
             Freeze(role) => victim(scene, role).freeze(),
             Restart(role) => victim(scene, role).stop().await,
             Crash(point) => {
-                // It has to start anew to know where to die; a point that is rare is reached the first time.
-                let nth = if point == Point::PersisterGathered || point == Point::ApiReserved { 30 } else { 1 };
+                // It has to start anew to know where to die; in the middle of its work, where there is enough of it.
+                let nth = if matches!(victim_of(point), Role::Api | Role::Persister) { 5 } else { 1 };
                 let failpoint = format!("{}=crash@{nth}", point.name());
                 victim(scene, victim_of(point)).kill();
                 let Scene { stack, apis, persisters, keepers, .. } = scene;
@@ -295,14 +297,26 @@ fn cut_tail(scene: &mut Scene) {
 async fn lose_messages(scene: &Scene, fault: Fault) -> bool {
     let Ok(Some(sale)) = scene.stack.ledger.sale(scene.sale).await else { return false };
     let Ok(Some(drain)) = Drain::lock(&scene.stack.settings().rabbitmq, sale.id).await else { return false };
-    let mut done = true;
-    if fault == DeleteQueue {
-        done = drain.delete(sale.epoch).await.is_ok();
+    let done = if fault == DeleteQueue {
+        drain.delete(sale.epoch).await.is_ok()
     } else {
-        while let Ok(Some(message)) = drain.get(sale.epoch).await {
-            done &= drain.ack(message.tag).await.is_ok();
-        }
-    }
+        purge(scene, &drain, sale.epoch).await
+    };
     drain.release().await;
     done
+}
+
+/// Throws the waiting messages away, with the persisters' wires held shut so that there are some.
+async fn purge(scene: &Scene, drain: &Drain, epoch: Epoch) -> bool {
+    const ENOUGH: usize = 20;
+    scene.worker_wires.rabbitmq.set(Wire::ServerMute);
+    let mut lost = 0;
+    let started = Instant::now();
+    while lost < ENOUGH && started.elapsed() < Duration::from_secs(2) {
+        let Ok(message) = drain.get(epoch).await else { break };
+        let Some(message) = message else { continue };
+        lost += usize::from(drain.ack(message.tag).await.is_ok());
+    }
+    scene.worker_wires.rabbitmq.set(Wire::Open);
+    lost > 0
 }

@@ -4,8 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::fault::Fault;
 use crate::round::Told;
-use crate::schedule::Round;
+use crate::schedule::{Round, Strike};
+
+/// What became of a fault.
+#[derive(Default)]
+struct Injected {
+    drawn: usize,
+    fired: usize,
+    /// The longest time without a decision, of each round in which it came alone.
+    alone: Vec<Duration>,
+}
+
+static NEVER: Injected = Injected { drawn: 0, fired: 0, alone: Vec::new() };
 
 /// The sum of all rounds.
 #[derive(Default)]
@@ -19,9 +31,9 @@ pub(crate) struct Report {
     sold: i64,
     settled: Vec<Duration>,
     soaked: Duration,
-    problems: usize,
-    /// By fault: how often it was injected, and how long nobody was decided where it came alone.
-    faults: BTreeMap<String, (usize, Vec<Duration>)>,
+    broken: usize,
+    /// By the fault's name.
+    faults: BTreeMap<String, Injected>,
 }
 
 impl Report {
@@ -40,34 +52,44 @@ impl Report {
         self.promised += told.promised;
         self.sold += told.sold;
         self.settled.push(told.settled_after);
-        self.problems += told.problems.len();
-        for fault in &told.fired {
-            let (count, alone) = self.faults.entry(fault.name()).or_default();
-            *count += 1;
-            if round.strikes.len() == 1 {
-                alone.push(told.outage);
+        self.broken += usize::from(told.broken.is_some());
+        for Strike { fault, .. } in &round.strikes {
+            let injected = self.faults.entry(fault.name()).or_default();
+            injected.drawn += 1;
+            injected.fired += usize::from(told.fired.contains(fault));
+            if round.strikes.len() == 1 && told.fired.contains(fault) {
+                injected.alone.push(told.outage);
             }
         }
     }
 
-    /// Something outside of a round is wrong.
-    pub(crate) fn problem(&mut self) {
-        self.problems += 1;
+    /// Whether the judge found something broken.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken > 0
     }
 
-    /// Whether every seed ran to its end without a problem.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.problems == 0 && self.ended == self.seeds.len()
+    /// Whether nothing was played.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rounds == 0
+    }
+
+    /// Whether every seed ran to its end.
+    fn is_clean(&self) -> bool {
+        self.ended == self.seeds.len() && self.rounds > 0
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n| fault | injected | alone | longest time without a decision, when alone: median / most |")?;
-        writeln!(f, "|---|---|---|---|")?;
-        for (name, (count, alone)) in &self.faults {
+        writeln!(
+            f,
+            "\n| fault | drawn | fired | alone | longest time without a decision, when alone: median / most |"
+        )?;
+        writeln!(f, "|---|---|---|---|---|")?;
+        for name in Fault::ALL.iter().map(|fault| fault.name()) {
+            let Injected { drawn, fired, alone } = self.faults.get(&name).unwrap_or(&NEVER);
             let (median, most) = median_and_most(alone);
-            writeln!(f, "| {name} | {count} | {} | {median:.1} s / {most:.1} s |", alone.len())?;
+            writeln!(f, "| {name} | {drawn} | {fired} | {} | {median:.1} s / {most:.1} s |", alone.len())?;
         }
         let (median, most) = median_and_most(&self.settled);
         writeln!(

@@ -32,7 +32,7 @@ impl Round {
     pub(crate) fn of(seed: u64, number: u64) -> Self {
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(number);
         let mut random = SmallRng::seed_from_u64(seed);
-        let stock = [200, 1_000, 5_000, 50_000][random.random_range(0..4)];
+        let stock = [5_000, 8_000, 30_000, 200_000][random.random_range(0..4)];
         let count = random.random_range(1..=3);
         let mut strikes: Vec<Strike> = Vec::new();
         while strikes.len() < count {

@@ -61,6 +61,7 @@ impl Pair {
     /// Sells until the replica lacks promised reservations, and cuts everybody off from the first Redis.
     async fn lag(&mut self) -> Load {
         let load = self.scene.load(Pace::default());
+        load.history().redis_forgets();
         load.until_promised(REPLICATED).await;
         self.replication.set(Wire::Silent);
         load.until_promised(load.history().promised() + LOST).await;

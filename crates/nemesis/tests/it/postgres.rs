@@ -64,7 +64,7 @@ async fn postgres_goes_and_comes_back(end: impl Fn(&mut Host<Postgres>), row: &s
     end(&mut scene.stack.postgres);
     assert!(scene.stack.database.try_connect().await.is_err(), "PostgreSQL is away");
     assert_it_sells_on(&scene, &load, 500).await;
-    scene.persisters[0].process().wait_for_log("PostgreSQL failed, trying again").await;
+    scene.persisters[0].process().wait_for_log("cannot be written, PostgreSQL is at").await;
     scene.stack.postgres.start();
     assert_nobody_noticed(scene, load, row).await;
 }
@@ -196,6 +196,7 @@ async fn row_14_a_gate_is_rebuilt_by_statements_that_fail_at_random() {
     let load = scene.load(Pace::default());
     load.until_promised(300).await;
     let inventory = Inventory::new(&scene.stack.settings().redis).unwrap();
+    load.history().redis_forgets();
     inventory.remove(scene.sale, scene.stack.sale(scene.sale).await.epoch).await.unwrap();
     let lost_at = load.history().now();
     load.until_sold_out().await;

@@ -29,6 +29,7 @@ async fn keepers_die_at(point: Point) {
     let (mut scene, load) = unkept().await;
     let before = scene.stack.sale(scene.sale).await.epoch;
     let inventory = Inventory::new(&scene.stack.settings().redis).unwrap();
+    load.history().redis_forgets();
     inventory.remove(scene.sale, before).await.unwrap();
     let lost_at = load.history().now();
     load.until_felt(lost_at).await;

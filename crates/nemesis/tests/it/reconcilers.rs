@@ -45,6 +45,7 @@ async fn the_winner_is_stopped(stage: Stage) {
     scene.persisters[0].stop().await;
     let load = scene.load(Pace::default());
     load.until_promised(300).await;
+    load.history().redis_forgets();
     scene.stack.restart_redis(true);
     let crowd: Vec<Process> =
         (0..5).map(|_| scene.stack.start_with("flashsale-reconcile", &[], &[HEARTBEAT, SETTLES])).collect();
@@ -52,6 +53,7 @@ async fn the_winner_is_stopped(stage: Stage) {
     crowd[winner].signal(Signal::STOP);
     let stopped = scene.stack.sale(scene.sale).await;
     assert_eq!((stopped.epoch.0, stopped.drain_token.is_some()), (2, true), "stopped in the middle");
+    assert_eq!(stopped.sold == 0, stage == Stage::Fenced, "before it drained, or after");
 
     let outage = load.until_it_sells_again().await;
     println!("availability | row 23 | reconciler stopped, another takes over | {:.1} s", outage.as_secs_f64());

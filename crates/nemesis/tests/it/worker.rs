@@ -203,6 +203,7 @@ async fn row_27_a_keeper_that_is_stuck_in_a_rebuild_is_ended_by_its_watchdog_and
     let load = scene.load(Pace::default());
     load.until_promised(300).await;
     let epoch = scene.stack.sale(scene.sale).await.epoch;
+    load.history().redis_forgets();
     Inventory::new(&scene.stack.settings().redis).unwrap().remove(scene.sale, epoch).await.unwrap();
     let lost_at = load.history().now();
     load.until_felt(lost_at).await;

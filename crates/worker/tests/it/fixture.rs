@@ -109,8 +109,8 @@ impl Shop {
 }
 
 /// The backend that waits for a lock.
-pub(crate) async fn waiting_for_a_lock(shop: &Shop) -> Option<i32> {
-    let mut connection = shop.stack.database.connect().await;
+pub(crate) async fn waiting_for_a_lock(stack: &Stack) -> Option<i32> {
+    let mut connection = stack.database.connect().await;
     sqlx::query_scalar(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
     )

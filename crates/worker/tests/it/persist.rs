@@ -36,7 +36,8 @@ async fn kill_while_the_transaction_runs(commits: bool) {
 
     let first = shop.stack.persister();
     let waiting =
-        until("its transaction waits for the sale's row", PATIENCE, async || waiting_for_a_lock(&shop).await).await;
+        until("its transaction waits for the sale's row", PATIENCE, async || waiting_for_a_lock(&shop.stack).await)
+            .await;
     first.kill();
     if !commits {
         let mut connection = shop.stack.database.connect().await;
@@ -89,7 +90,9 @@ async fn a_persister_that_loses_postgresql_holds_on_and_continues() {
     sqlx::query(cut).bind(name).execute(&mut server).await.unwrap();
     let told = testkit::rush(&shop.api.client, shop.sale, "later", 0..50).await;
     assert_eq!(told.promised.len(), 50, "the sale goes on: {told:?}");
-    persister.wait_for_log("PostgreSQL failed, trying again").await;
+    persister.wait_for_log("cannot be written, PostgreSQL is at").await;
+    let line = persister.wait_for_log("does not pass by itself").await;
+    assert!(line.contains("ERROR"), "{line}");
     server.execute(AssertSqlSafe(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"))).await.unwrap();
 
     let promised = [before, told.promised].concat();

@@ -1,9 +1,12 @@
 //! Workers start before their servers: each says once what it waits for and where, and when that is there.
 
-use testkit::{Process, Proxy, Stack, Wire};
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use testkit::{Process, Proxy, Stack, Wire, until};
 use tokio::net::TcpListener;
 
-use crate::fixture::PATIENCE;
+use crate::fixture::{PATIENCE, waiting_for_a_lock};
 
 /// How often a line with both texts was logged.
 fn count(process: &Process, text: &str, also: &str) -> usize {
@@ -130,5 +133,61 @@ async fn a_reconcile_that_waits_in_vain_names_the_server_and_where_it_looked() {
             let address = url.rsplit('@').next().unwrap().split('/').next().unwrap();
             assert!(log.contains(&format!("Error: {server} at {address} is not there in time")), "{log}");
         }
+    }
+}
+
+/// Settings under which a reconcile that waits a second gives an answer three more, and PostgreSQL a statement two.
+fn hasty(postgres: &str) -> [(&'static str, &str); 6] {
+    [
+        ("FLASHSALE__POSTGRES__URL", postgres),
+        ("FLASHSALE__POSTGRES__OWNER_URL", ""),
+        ("FLASHSALE__WORKER__WATCHDOG_SECONDS", "3"),
+        ("FLASHSALE__POSTGRES__ACQUIRE_TIMEOUT_MS", "500"),
+        ("FLASHSALE__POSTGRES__STATEMENT_TIMEOUT_MS", "2000"),
+        ("FLASHSALE__RABBITMQ__HEARTBEAT_SECONDS", "1"),
+    ]
+}
+
+#[tokio::test]
+async fn a_reconcile_outlasts_failures_of_postgresql_that_pass() {
+    let stack = Stack::new().await;
+    stack.create_sale(5).await;
+    for table in ["_sqlx_migrations", "sales"] {
+        let mut owner = PgConnection::connect(&stack.database.owner_url).await.unwrap();
+        let mut lock = owner.begin().await.unwrap();
+        lock.execute(AssertSqlSafe(format!("LOCK TABLE {table}"))).await.unwrap();
+        let settings = hasty(&stack.database.owner_url);
+        let mut reconcile = stack.start_with("flashsale-reconcile", &[], &settings);
+        reconcile.wait_for_log("canceling statement due to statement timeout").await;
+        lock.rollback().await.unwrap();
+        assert!(reconcile.ended().await.success(), "{table}:\n{}", reconcile.log());
+    }
+}
+
+#[tokio::test]
+async fn a_reconcile_that_gets_no_answer_any_more_ends_all_the_same() {
+    let stack = Stack::new().await;
+    stack.create_sale(5).await;
+    for (lock, problem) in [
+        ("LOCK TABLE _sqlx_migrations", "the database cannot be migrated in time"),
+        ("LOCK TABLE sales", "the sales cannot be read in time"),
+        ("SELECT FROM sales FOR UPDATE", "no answer"),
+    ] {
+        let mut owner = PgConnection::connect(&stack.database.owner_url).await.unwrap();
+        let mut locked = owner.begin().await.unwrap();
+        locked.execute(lock).await.unwrap();
+        let proxy = Proxy::before(&stack.database.owner_url).await;
+        let url = proxy.url_of(&stack.database.owner_url);
+        let started = Instant::now();
+        let arguments = ["--wait-seconds", "1"];
+        let mut reconcile = stack.start_with("flashsale-reconcile", &arguments, &hasty(&url));
+        until("it waits for the lock", PATIENCE, async || waiting_for_a_lock(&stack).await).await;
+        proxy.set(Wire::Silent);
+        locked.rollback().await.unwrap();
+        assert!(!reconcile.ended().await.success(), "{lock}:\n{}", reconcile.log());
+        let log = reconcile.log();
+        let last = log.split("Error: ").nth(1).expect(&log);
+        assert!(last.contains(problem) && last.contains("no answer"), "{lock}: {log}");
+        assert!(started.elapsed() < Duration::from_secs(15), "{:?}: {log}", started.elapsed());
     }
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use broker::Consumers;
 use servers::Signal;
+use sqlx::Connection;
 use testkit::{Process, Proxy, Stack, Wire, until};
 
-use crate::fixture::{PATIENCE, Shop};
+use crate::fixture::{PATIENCE, Shop, waiting_for_a_lock};
 
 /// `worker.stop_seconds` in these tests, and what a process may take beyond it on a busy machine.
 const STOP_SECONDS: (&str, &str) = ("FLASHSALE__WORKER__STOP_SECONDS", "5");
@@ -81,6 +82,27 @@ async fn workers_stop_in_time_while_rabbitmq_is_away() {
 #[tokio::test]
 async fn workers_stop_in_time_while_rabbitmq_is_silent() {
     stop_while(SERVERS[2], Wire::Silent).await;
+}
+
+#[tokio::test]
+async fn a_persister_that_is_asked_to_stop_finishes_the_batch_in_hand() {
+    let shop = Shop::open(20).await;
+    let promised = shop.buy_one_by_one(1).await;
+    let mut meddler = shop.stack.database.connect().await;
+    let mut lock = meddler.begin().await.unwrap();
+    sqlx::query("SELECT FROM sales WHERE id = $1 FOR UPDATE").bind(shop.sale.0).execute(&mut *lock).await.unwrap();
+    let mut persister = shop.stack.persister();
+    until("it waits for the sale's row", PATIENCE, async || waiting_for_a_lock(&shop.stack).await).await;
+    persister.signal(Signal::TERM);
+    persister.wait_for_log("stopping").await;
+    lock.rollback().await.unwrap();
+    let status = persister.ended().await;
+    assert!(status.success(), "{status}:\n{}", persister.log());
+    // The entry is deleted last: after the commit and after the acknowledgement.
+    let row = shop.row().await;
+    let left = shop.inventory().outbox(shop.sale, row.epoch, None, 0, 10).await.unwrap();
+    assert_eq!((row.sold, left.len()), (1, 0), "{}", persister.log());
+    assert_eq!(shop.settled(&promised).await["sold"], 1);
 }
 
 #[tokio::test]

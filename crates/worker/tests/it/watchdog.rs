@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use broker::Monitor;
+use broker::{Monitor, Publisher};
 use servers::Signal;
 use sqlx::Connection;
 use testkit::{Process, Proxy, Wire, until};
@@ -74,7 +74,7 @@ async fn a_persister_whose_answer_got_lost_is_ended_and_another_does_its_work() 
     let proxy = Proxy::before(&shop.stack.database.url).await;
     let url = proxy.url_of(&shop.stack.database.url);
     let deaf = start(&shop, "flashsale-persister", &[("FLASHSALE__POSTGRES__URL", &url)]);
-    until("it waits for the sale's row", PATIENCE, async || waiting_for_a_lock(&shop).await).await;
+    until("it waits for the sale's row", PATIENCE, async || waiting_for_a_lock(&shop.stack).await).await;
     // Neither an answer nor an end of the connection: no timeout of PostgreSQL's reaches the persister.
     proxy.set(Wire::Silent);
     lock.rollback().await.unwrap();
@@ -92,23 +92,94 @@ async fn workers_that_wait_for_postgresql_for_longer_than_the_limit_are_left_alo
     let mut lock = meddler.begin().await.unwrap();
     sqlx::query("SELECT FROM sales WHERE id = $1 FOR UPDATE").bind(shop.sale.0).execute(&mut *lock).await.unwrap();
     let [mut persister, mut keeper] = ["flashsale-persister", "flashsale-keeper"].map(|name| start(&shop, name, &[]));
-    until("its transaction waits", PATIENCE, async || waiting_for_a_lock(&shop).await).await;
+    until("its transaction waits", PATIENCE, async || waiting_for_a_lock(&shop.stack).await).await;
 
     // First a row that is locked for longer than any statement may take, then a server that refuses to talk.
     let locked = Instant::now();
     until("time passes", PATIENCE, async || (locked.elapsed() > LIMIT + LIMIT).then_some(())).await;
     shop.stack.database.lock_out().await;
     let locked_out = Instant::now();
-    persister.wait_for_log("PostgreSQL failed, trying again").await;
+    keeper.wait_for_log("the sales cannot be read").await;
     until("more time passes", PATIENCE, async || (locked_out.elapsed() > LIMIT + LIMIT).then_some(())).await;
     assert!(!persister.has_ended(), "{}", persister.log());
     assert!(!keeper.has_ended(), "{}", keeper.log());
 
     shop.stack.database.let_in().await;
     assert_eq!(shop.settled(&promised).await["sold"], 3);
+    // The lock goes with the lock-out, and one statement may just get through between them: two outages then.
+    let log = persister.log();
+    let told = log.lines().filter(|line| line.contains("WARN") && line.contains("cannot be written, PostgreSQL is at"));
+    assert!((1..=2).contains(&told.count()), "told once, however often it is tried:\n{log}");
+    assert!(log.matches("does not pass by itself").count() <= 1, "{log}");
     for worker in [persister, keeper] {
         assert!(worker.stop().await.success());
     }
+}
+
+/// Each question to PostgreSQL takes this much longer, in each direction.
+const SLOW: Wire = Wire::Slow(Duration::from_millis(50));
+
+#[tokio::test]
+async fn a_keeper_whose_rebuild_takes_long_but_goes_on_is_left_alone() {
+    let shop = Shop::open(200).await;
+    let promised = shop.buy_one_by_one(60).await;
+    let proxy = Proxy::before(&shop.stack.database.url).await;
+    let url = proxy.url_of(&shop.stack.database.url);
+    let patient = [
+        ("FLASHSALE__POSTGRES__URL", url.as_str()),
+        ("FLASHSALE__POSTGRES__ACQUIRE_TIMEOUT_MS", "1500"),
+        ("FLASHSALE__POSTGRES__STATEMENT_TIMEOUT_MS", "1000"),
+    ];
+    let mut keeper = start(&shop, "flashsale-keeper", &patient);
+    proxy.set(SLOW);
+    shop.delete_keys().await;
+    keeper.wait_for_log("rebuilding the gate").await;
+    let begun = Instant::now();
+    keeper.wait_for_log("the gate was rebuilt").await;
+    assert!(begun.elapsed() > LIMIT * 3, "longer than a round may take without progress: {:?}", begun.elapsed());
+    assert!(!keeper.has_ended());
+    assert_eq!(keeper.log().matches("rebuilding the gate").count(), 1, "{}", keeper.log());
+    assert_eq!(shop.settled(&promised).await["sold"], 60);
+}
+
+/// From the first burial to the last, once there are ten.
+async fn seconds_of_ten_burials(shop: &Shop) -> Option<f64> {
+    let mut connection = shop.stack.database.connect().await;
+    sqlx::query_scalar(
+        "SELECT extract(epoch FROM max(created_at) - min(created_at))::float8 FROM dead_letters HAVING count(*) = 10",
+    )
+    .fetch_optional(&mut connection)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_persister_that_buries_a_whole_batch_one_by_one_is_left_alone() {
+    let shop = Shop::open(20).await;
+    let mut batch = shop.reserve_unpublished("0").await;
+    for user in 1..10 {
+        batch.reservations.extend(shop.reserve_unpublished(&user.to_string()).await.reservations);
+    }
+    // A point in time that no timestamp holds.
+    batch.reservations.iter_mut().for_each(|reservation| reservation.reserved_at = i64::MAX);
+    let publisher = Publisher::start(&shop.stack.settings().rabbitmq);
+    until("the publisher is ready", PATIENCE, async || publisher.is_ready().then_some(())).await;
+    let proxy = Proxy::before(&shop.stack.database.url).await;
+    proxy.set(SLOW);
+    let url = proxy.url_of(&shop.stack.database.url);
+    let patient = [
+        ("FLASHSALE__POSTGRES__URL", url.as_str()),
+        ("FLASHSALE__POSTGRES__ACQUIRE_TIMEOUT_MS", "1500"),
+        ("FLASHSALE__POSTGRES__STATEMENT_TIMEOUT_MS", "1000"),
+    ];
+    let mut persister = start(&shop, "flashsale-persister", &patient);
+    persister.wait_for_log("connected to RabbitMQ").await;
+    publisher.publish(&batch).await.unwrap();
+    let seconds = until("all are buried", PATIENCE, async || seconds_of_ten_burials(&shop).await).await;
+    assert!(seconds > LIMIT.as_secs_f64(), "longer than one statement may take: {seconds}");
+    assert!(!persister.has_ended(), "{}", persister.log());
+    assert!(persister.stop().await.success());
+    publisher.close().await;
 }
 
 #[tokio::test]
