@@ -7,7 +7,8 @@
 //!   kills itself as a power cut would, or blocks the thread for good.
 //! - `FLASHSALE_PLANTED_BUG=<bug>`: the bug is there for the life of the process.
 //!
-//! A value that names nothing panics: a fault that cannot fire must not look like one that was survived.
+//! A value that names nothing panics at the first point that is reached: a fault that cannot fire must not look like
+//! one that was survived. Every test asserts besides that its fault has fired.
 
 macro_rules! named {
     ($(#[$doc:meta])* $enum:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
@@ -41,7 +42,7 @@ named! {
         ApiReserved = "api.reserved",
         /// A message is handed to the broker; its confirm has not been read.
         BrokerPublished = "broker.published",
-        /// A message is confirmed; its buyers have not been told.
+        /// A publish is over, as a rule confirmed; its buyers have not been told.
         ApiConfirmed = "api.confirmed",
         /// A persister holds deliveries and has written nothing.
         PersisterGathered = "persister.gathered",
@@ -51,7 +52,7 @@ named! {
         PersisterAcknowledged = "persister.acknowledged",
         /// A keeper has booked adjustments in the gate; PostgreSQL does not know.
         KeeperAdjusted = "keeper.adjusted",
-        /// A keeper has published outbox entries again.
+        /// A keeper has published outbox entries again, confirmed or perhaps.
         KeeperRepublished = "keeper.republished",
         /// A reconciler has raised the epoch.
         ReconcileFenced = "reconcile.fenced",

@@ -23,6 +23,8 @@
 //!
 //! - Redis's data and RabbitMQ's confirmed messages lost in the same window. The promise does not cover it, so neither
 //!   happens once the other has, until the sale is opened again.
+//! - A binding lost without its queue; two masters of Redis at once; a second message while the first still waits, but
+//!   for the fault that repeats one.
 //! - Two reconcilers at once: the lock dies with the connection that holds the messages, the token guards each write.
 //! - Batches, quantities, windows, dead letters, the outbox's limit, an admin's reset and the end of a sale.
 //! - Time. A timeout is a step that may come at any moment, a view that is out of date is so without limit.
