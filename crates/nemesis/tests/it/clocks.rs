@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::SaleState;
 use ledger::NewSale;
-use testkit::{Cast, Load, Outcome, Own, Pace, Replica, Scene, Stack, new_sale, until};
+use testkit::{Cast, History, Load, Outcome, Own, Pace, Replica, Scene, Stack, new_sale, until};
 
 use crate::PATIENCE;
 
@@ -102,6 +102,6 @@ async fn row_20_a_sale_starts_and_ends_by_the_clock_of_redis() {
     assert!(orders >= 100 && outside == 0, "{outside} of {orders} orders are from outside the window");
     let history = load.stop().await;
     scene.stack.judge(scene.client(), sale.id, &history).await.assert_clean();
-    let idle = scene.load(Pace { buyers: 0, ..Pace::default() });
-    scene.close(idle).await;
+    scene.judge(&History::default()).await.assert_clean();
+    scene.end().await;
 }
