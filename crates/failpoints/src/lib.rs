@@ -81,6 +81,14 @@ named! {
     }
 }
 
+impl Point {
+    /// What a process writes to its standard error as its last words at this point: a test asserts that its fault has fired.
+    #[must_use]
+    pub fn last_words(self) -> String {
+        format!("failpoint {} fired", self.name())
+    }
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::sync::OnceLock;
@@ -123,8 +131,7 @@ mod armed {
         if armed.reached_before.fetch_add(1, Ordering::Relaxed) + 1 != armed.nth {
             return;
         }
-        // For the test, which asserts that its fault has fired.
-        eprintln!("failpoint {} fired", point.name());
+        eprintln!("{}", point.last_words());
         if armed.freeze {
             loop {
                 std::thread::park();

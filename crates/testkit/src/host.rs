@@ -168,6 +168,26 @@ impl<S: Server> Host<S> {
 }
 
 impl Host<Redis> {
+    /// Cuts the last bytes off the append-only file of a Redis that is down, as a disk does that had not written them;
+    /// returns how long it was.
+    ///
+    /// # Panics
+    /// There is no such file, or it cannot be cut.
+    pub fn lose_tail(&mut self, bytes: u64) -> u64 {
+        let folder = self.dir().join("appendonlydir");
+        let files = std::fs::read_dir(&folder).expect("the folder of the append-only file").flatten();
+        // A rewrite has begun another one; the one written last is the tail.
+        let tail = files
+            .map(|file| file.path())
+            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+            .max_by_key(|path| path.metadata().and_then(|file| file.modified()).expect("its time"));
+        let path = tail.expect("an append-only file");
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("it can be written");
+        let length = file.metadata().expect("its length").len();
+        file.set_len(length.saturating_sub(bytes)).expect("it can be cut");
+        length
+    }
+
     /// Sends one command, words without blanks, as the operator, and returns the first line of the answer.
     ///
     /// # Panics

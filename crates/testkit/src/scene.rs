@@ -9,7 +9,7 @@ use crate::history::History;
 use crate::judge::Judgement;
 use crate::load::{Load, Pace};
 use crate::process::Process;
-use crate::proxy::{Proxy, Wire};
+use crate::proxy::Proxy;
 use crate::stack::{Own, Stack, new_sale};
 use crate::wait::until;
 
@@ -47,11 +47,6 @@ impl Wires {
             rabbitmq: Proxy::before(stack.rabbitmq.url()).await,
             postgres: Proxy::before(stack.postgres.url()).await,
         }
-    }
-
-    /// The state of all three.
-    pub fn set_all(&self, wire: Wire) {
-        [&self.redis, &self.rabbitmq, &self.postgres].iter().for_each(|proxy| proxy.set(wire));
     }
 
     /// A system's settings with the servers behind these wires.

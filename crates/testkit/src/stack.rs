@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use broker::Drain;
 use chrono::DateTime;
 use domain::{Quantity, SaleId, Terms, UserId};
 use ledger::{Ledger, NewSale, Sale};
 use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, free_port};
+use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -232,6 +234,41 @@ impl Stack {
         self.ledger.sale(id).await.expect("the ledger answers").expect("the sale exists")
     }
 
+    /// Waits for the sale's drain lock, which a rebuild may have. With it a test may meddle with the queue.
+    ///
+    /// # Panics
+    /// RabbitMQ does not answer, or the lock is not free within a minute.
+    pub async fn lock_queue(&self, sale: SaleId) -> Drain {
+        let config = self.settings().rabbitmq;
+        let lock = async || Drain::lock(&config, sale).await.expect("RabbitMQ answers");
+        until("the drain lock is free", READY_WITHIN, lock).await
+    }
+
+    /// Moves these buyers' orders of one unit out of their active state, as an expiry does.
+    ///
+    /// # Panics
+    /// One of them has no such order, or PostgreSQL does not answer.
+    pub async fn expire(&self, sale: SaleId, users: &[&str]) {
+        let mut connection = self.database.connect().await;
+        let mut transaction = connection.begin().await.expect("a transaction");
+        let orders = users.len() as u64;
+        for (step, rows) in [
+            ("SELECT FROM sales WHERE id = $1 AND cardinality($2) > 0 FOR NO KEY UPDATE", 1),
+            ("UPDATE orders SET status = 'EXPIRED' WHERE sale_id = $1 AND user_id = ANY ($2)", orders),
+            ("UPDATE sales SET sold = sold - cardinality($2) WHERE id = $1", 1),
+            (
+                "INSERT INTO stock_adjustments (sale_id, epoch, order_id, delta, reason)
+                 SELECT sale_id, sales.epoch, orders.id, quantity, 'expired'
+                 FROM orders JOIN sales ON sales.id = sale_id WHERE sale_id = $1 AND user_id = ANY ($2)",
+                orders,
+            ),
+        ] {
+            let done = sqlx::query(step).bind(sale.0).bind(users).execute(&mut *transaction).await.expect(step);
+            assert_eq!(done.rows_affected(), rows, "{step}");
+        }
+        transaction.commit().await.expect("the commit");
+    }
+
     /// Kills this test's own Redis and starts it again, over its data or over nothing.
     ///
     /// # Panics
@@ -287,12 +324,11 @@ impl Stack {
     pub fn log_line(&self, text: &str) -> Option<(PathBuf, String)> {
         let files = std::fs::read_dir(self.dir.path()).expect("the test's folder").flatten();
         let logs = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "log"));
-        logs.filter_map(|log| {
+        logs.into_iter().find_map(|log| {
             let all = std::fs::read_to_string(&log).ok()?;
             let line = all.lines().find(|line| line.contains(text))?.to_owned();
             Some((log, line))
         })
-        .next()
     }
 
     /// Deletes what the test has left on servers that all tests share. Its processes must have ended.
@@ -303,7 +339,7 @@ impl Stack {
         let settings = self.settings();
         let inventory = inventory::Inventory::new(&settings.redis).expect("a valid URL");
         for sale in self.ledger.sales().await.expect("the ledger answers") {
-            let drain = broker::Drain::lock(&settings.rabbitmq, sale.id).await.expect("RabbitMQ answers");
+            let drain = Drain::lock(&settings.rabbitmq, sale.id).await.expect("RabbitMQ answers");
             let drain = drain.expect("nobody else works on the sale");
             drain.delete(sale.epoch).await.expect("its queue can be deleted");
             drain.release().await;

@@ -1,6 +1,5 @@
 //! Every fault of the soak: how it is done, and how it is undone.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use broker::Drain;
@@ -188,9 +187,9 @@ impl Fault {
                 // It has to start anew to know where to die; in the middle of its work, where there is enough of it.
                 let nth = if matches!(victim_of(point), Role::Api | Role::Persister) { 5 } else { 1 };
                 let failpoint = format!("{}=crash@{nth}", point.name());
-                victim(scene, victim_of(point)).kill();
                 let Scene { stack, apis, persisters, keepers, .. } = scene;
                 let replica = first_of(apis, persisters, keepers, victim_of(point));
+                replica.kill();
                 stack.raise(replica, &[("FLASHSALE_FAILPOINT", &failpoint)]);
                 if is_in_rebuild(point) {
                     // The other keeper must not be faster than the one that is to die.
@@ -206,7 +205,11 @@ impl Fault {
             FreezeServer(Server::Postgres) => scene.stack.postgres.freeze(),
             StopPostgresAtOnce => scene.stack.postgres.end_by(Signal::QUIT),
             WipeRedis => scene.stack.redis.kill_and_lose("appendonlydir".as_ref()),
-            CutRedisTail => cut_tail(scene),
+            CutRedisTail => {
+                scene.stack.redis.kill();
+                scene.stack.redis.lose_tail(2_000);
+                scene.stack.redis.start();
+            }
             FlushRedis => drop(scene.stack.redis.tell("FLUSHALL")),
             FlushScripts => drop(scene.stack.redis.tell("SCRIPT FLUSH")),
             DeleteQueue | PurgeQueue => return lose_messages(scene, self).await,
@@ -277,20 +280,6 @@ fn wire(scene: &Scene, side: Side, server: Server) -> &Proxy {
         Server::RabbitMq => &wires.rabbitmq,
         Server::Postgres => &wires.postgres,
     }
-}
-
-/// Kills Redis and cuts the last 2,000 bytes off its append-only file, as a disk does that had not written them.
-fn cut_tail(scene: &mut Scene) {
-    const LOST: u64 = 2_000;
-    scene.stack.redis.kill();
-    let folder = scene.stack.redis.dir().join("appendonlydir");
-    let files = std::fs::read_dir(&folder).expect("the folder of the append-only file");
-    let is_tail = |path: &PathBuf| path.to_string_lossy().ends_with(".incr.aof");
-    let tail = files.flatten().map(|file| file.path()).filter(is_tail).max().expect("an append-only file");
-    let file = std::fs::OpenOptions::new().write(true).open(tail).expect("it can be written");
-    let length = file.metadata().expect("its length").len();
-    file.set_len(length.saturating_sub(LOST)).expect("it can be cut");
-    scene.stack.redis.start();
 }
 
 /// Deletes or empties the queue of the sale, where no rebuild is doing so.

@@ -154,7 +154,7 @@ fn bury(scene: &mut Scene, problems: &mut Vec<String>) -> Vec<Point> {
     let mut died = Vec::new();
     for replica in scene.apis.iter_mut().chain(&mut scene.persisters).chain(&mut scene.keepers) {
         if let Some(log) = replica.bury_if_dead() {
-            match Point::ALL.iter().find(|point| log.contains(&format!("failpoint {} fired", point.name()))) {
+            match Point::ALL.iter().find(|point| log.contains(&point.last_words())) {
                 Some(point) => died.push(*point),
                 None => problems.push(format!("a process died by itself:\n{log}")),
             }

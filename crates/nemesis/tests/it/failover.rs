@@ -7,11 +7,10 @@ use failpoints::Bug;
 use servers::{Redis, free_port};
 use testkit::{Cast, Host, Load, Own, Pace, Proxy, REDIS_PASSWORD, Scene, Wire, new_sale, until};
 
-use crate::PATIENCE;
 use crate::planted::judged;
 use crate::redis::{command, command_at, sells_again};
+use crate::{PATIENCE, SETTLES};
 
-const SETTLES: (&str, &str) = ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", "3000");
 const STOCK: u32 = 900;
 /// Promised before the replica is held back, and after that.
 const REPLICATED: usize = 300;

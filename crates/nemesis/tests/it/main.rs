@@ -19,5 +19,8 @@ mod reset;
 mod rolling;
 mod worker;
 
+/// A new queue settles for as long as in production, so that what is measured is what an operator sees.
+pub(crate) const SETTLES: (&str, &str) = ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", "3000");
+
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

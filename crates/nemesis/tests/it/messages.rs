@@ -85,6 +85,30 @@ async fn backlog(scene: &mut Scene, load: &Load) {
     load.until_promised(load.history().promised() + 200).await;
 }
 
+/// Has a meddler at work until everything is sold, and returns what it has to tell.
+async fn until_sold_out<T>(
+    scene: &Scene,
+    load: &Load,
+    meddle: impl AsyncFnOnce(&Meddler, watch::Receiver<bool>) -> T,
+) -> T {
+    let (stop, stopped) = watch::channel(false);
+    let meddler = Meddler::at(scene).await;
+    let sold_out = async {
+        load.until_sold_out().await;
+        stop.send(true).expect("the meddler listens");
+    };
+    tokio::join!(meddle(&meddler, stopped), sold_out).0
+}
+
+/// Every unit is sold, and every click was answered by more than "try again".
+async fn nobody_noticed(scene: Scene, load: Load) {
+    let history = load.history().clone();
+    let judgement = scene.close(load).await;
+    assert_eq!(judgement.sold, i64::from(STOCK), "not one less");
+    assert_eq!(judgement.unknown, 0, "no buyer notices");
+    everybody_was_answered(&history);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_05_the_queue_is_deleted_under_load() {
     let mut scene = Scene::open(Own::NONE, STOCK).await;
@@ -124,10 +148,7 @@ async fn row_05_the_queue_is_purged_under_load() {
     availability(5, "queue purged", history.promised_after(purged).expect("it sells on") - purged);
     load.until_sold_out().await;
     scene.keepers[0].process().wait_for_log("publishing again what no message carries").await;
-    let judgement = scene.close(load).await;
-    assert_eq!(judgement.sold, i64::from(STOCK), "not one less");
-    assert_eq!(judgement.unknown, 0, "no buyer notices");
-    everybody_was_answered(&history);
+    nobody_noticed(scene, load).await;
 }
 
 /// Marks a message that a meddler has published, for it to recognize.
@@ -156,14 +177,7 @@ async fn duplicate(meddler: &Meddler, mut stop: watch::Receiver<bool>) -> Vec<Ve
 async fn row_06_messages_are_duplicated() {
     let scene = Scene::open(Own::NONE, STOCK).await;
     let load = scene.load(Pace::default());
-    let history = load.history().clone();
-    let (stop, stopped) = watch::channel(false);
-    let meddler = Meddler::at(&scene).await;
-    let sold_out = async {
-        load.until_sold_out().await;
-        stop.send(true).expect("the meddler listens");
-    };
-    let (seen, ()) = tokio::join!(duplicate(&meddler, stopped), sold_out);
+    let seen = until_sold_out(&scene, &load, duplicate).await;
     assert!(seen.len() >= 20, "only {} messages were duplicated", seen.len());
     // Once more each, long after their orders were written and their outbox entries deleted.
     scene.stack.settled(scene.client(), scene.sale).await;
@@ -171,10 +185,7 @@ async fn row_06_messages_are_duplicated() {
     for body in &seen {
         late.publish(body, BasicProperties::default()).await;
     }
-    let judgement = scene.close(load).await;
-    assert_eq!(judgement.sold, i64::from(STOCK), "not one less");
-    assert_eq!(judgement.unknown, 0, "no buyer notices");
-    everybody_was_answered(&history);
+    nobody_noticed(scene, load).await;
 }
 
 /// What a meddler did to messages.
@@ -219,18 +230,8 @@ async fn reorder(meddler: &Meddler, mut stop: watch::Receiver<bool>) -> Meddled 
 async fn row_07_messages_are_reordered_and_put_back() {
     let scene = Scene::open(Own::NONE, STOCK).await;
     let load = scene.load(Pace::default());
-    let history = load.history().clone();
-    let (stop, stopped) = watch::channel(false);
-    let meddler = Meddler::at(&scene).await;
-    let sold_out = async {
-        load.until_sold_out().await;
-        stop.send(true).expect("the meddler listens");
-    };
-    let (meddled, ()) = tokio::join!(reorder(&meddler, stopped), sold_out);
+    let meddled = until_sold_out(&scene, &load, reorder).await;
     let Meddled { put_back, published_anew, redelivered } = meddled;
     assert!(put_back >= 20 && published_anew >= 20 && redelivered > 0, "{meddled:?}");
-    let judgement = scene.close(load).await;
-    assert_eq!(judgement.sold, i64::from(STOCK), "not one less");
-    assert_eq!(judgement.unknown, 0, "no buyer notices");
-    everybody_was_answered(&history);
+    nobody_noticed(scene, load).await;
 }

@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use broker::Drain;
 use failpoints::Point;
 use inventory::Inventory;
-use testkit::{Load, Own, Pace, Scene, until};
+use testkit::{Load, Own, Pace, Scene};
 
 use crate::PATIENCE;
 use crate::worker::dies_at;
@@ -42,9 +41,7 @@ async fn keepers_die_at(point: Point) {
 /// RabbitMQ loses the queue with its messages. `flashsale-reconcile` dies twice while it rebuilds, then it finishes.
 async fn reconciles_die_at(point: Point) {
     let (scene, load) = unkept().await;
-    let config = scene.stack.settings().rabbitmq;
-    let lock = async || Drain::lock(&config, scene.sale).await.unwrap();
-    let drain = until("the drain lock is free", PATIENCE, lock).await;
+    let drain = scene.stack.lock_queue(scene.sale).await;
     drain.delete(scene.stack.sale(scene.sale).await.epoch).await.unwrap();
     let lost_at = load.history().now();
     drain.release().await;
@@ -53,7 +50,7 @@ async fn reconciles_die_at(point: Point) {
     for _ in 0..2 {
         let mut dies = scene.stack.start_with("flashsale-reconcile", &[], &[("FLASHSALE_FAILPOINT", &failpoint)]);
         assert!(!dies.ended().await.success());
-        assert!(dies.log().contains(&format!("failpoint {} fired", point.name())), "{}", dies.log());
+        assert!(dies.log().contains(&point.last_words()), "{}", dies.log());
     }
     scene.stack.reconcile().await;
     finish(

@@ -3,12 +3,11 @@
 use servers::Signal;
 use testkit::{Cast, Own, Pace, Process, Scene, new_sale, until};
 
-use crate::PATIENCE;
 use crate::redis::{command, command_at, sells_again};
+use crate::{PATIENCE, SETTLES};
 
 /// RabbitMQ gives a frozen peer up after about two heartbeats: for so long the others wait, about ten seconds.
 const HEARTBEAT: (&str, &str) = ("FLASHSALE__RABBITMQ__HEARTBEAT_SECONDS", "4");
-const SETTLES: (&str, &str) = ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", "3000");
 
 /// How far the winner is when it is stopped.
 #[derive(Clone, Copy, PartialEq)]

@@ -1,15 +1,12 @@
 //! Rows 15, 16, 17, 19 and 22: Redis dies, forgets, is slow, or has no room on its disk.
 
-use std::fs::OpenOptions;
 use std::time::Duration;
 
 use servers::Redis;
 use testkit::{Cast, Host, Load, Outcome, Own, Pace, Scene, Wire, new_sale, until};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, SETTLES};
 
-/// A new queue settles for as long as in production, so that what is measured is what an operator sees.
-const SETTLES: (&str, &str) = ("FLASHSALE__RABBITMQ__QUEUE_SETTLE_MS", "3000");
 /// However Redis was lost: so long after it is back, the sale sells.
 const SELLS_WITHIN: Duration = Duration::from_secs(10);
 /// No attempt may take longer, whatever Redis does.
@@ -69,14 +66,11 @@ fn log_of(scene: &mut Scene) -> String {
 async fn redis_is_killed_and_lacks(bytes: u64) {
     let (mut scene, load) = selling(STOCK).await;
     scene.stack.redis.kill();
-    let path = scene.stack.redis.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
-    let file = OpenOptions::new().write(true).open(path).expect("the append-only file");
-    let length = file.metadata().expect("its length").len();
-    assert!(length > 4 * bytes, "there is more to keep than to lose: {length}");
-    file.set_len(length - bytes).expect("it can be cut");
     if bytes > 0 {
         load.history().redis_forgets();
     }
+    let length = scene.stack.redis.lose_tail(bytes);
+    assert!(length > 4 * bytes, "there is more to keep than to lose: {length}");
     load.until_felt(load.history().now()).await;
     buyers_are_told_to_try_again(&scene).await;
     scene.stack.redis.start();

@@ -1,9 +1,7 @@
 //! Rows 9 to 11 and 27: persisters and keepers die between any two of their steps, or get stuck there.
 
-use broker::Drain;
 use failpoints::Point;
 use inventory::Inventory;
-use sqlx::Connection;
 use testkit::{Cast, Outcome, Own, Pace, Replica, Scene, Stack, new_sale, rush, until};
 
 use crate::PATIENCE;
@@ -22,10 +20,20 @@ const IMPATIENT: [(&str, &str); 4] = [
 
 /// Starts a replica that is to die at `point`, the `nth` time it gets there, and returns its log once it has.
 pub(crate) async fn dies_at(stack: &Stack, replica: &mut Replica, point: Point, nth: u32) -> String {
-    let failpoint = format!("{}=crash@{nth}", point.name());
-    stack.raise(replica, &[("FLASHSALE_FAILPOINT", &failpoint)]);
+    ends_at(stack, replica, point, &format!("crash@{nth}"), &[]).await
+}
+
+/// Starts a replica that gets stuck at `point`, and waits until its watchdog has ended it.
+async fn stuck_at(stack: &Stack, replica: &mut Replica, point: Point, nth: u32) {
+    let log = ends_at(stack, replica, point, &format!("freeze@{nth}"), &IMPATIENT).await;
+    assert!(log.contains("stuck, the process is ended"), "{log}");
+}
+
+async fn ends_at(stack: &Stack, replica: &mut Replica, point: Point, action: &str, changes: &[(&str, &str)]) -> String {
+    let failpoint = format!("{}={action}", point.name());
+    stack.raise(replica, &[changes, &[("FLASHSALE_FAILPOINT", &failpoint)]].concat());
     let log = replica.died().await;
-    assert!(log.contains(&format!("failpoint {} fired", point.name())), "{log}");
+    assert!(log.contains(&point.last_words()), "{log}");
     log
 }
 
@@ -89,23 +97,6 @@ async fn row_11_another_persister_takes_over_after_the_acknowledgement() {
     one_of_two_persisters_dies_at(Point::PersisterAcknowledged).await;
 }
 
-/// Moves these buyers' orders out of their active state, as an expiry does.
-async fn expire(scene: &Scene, users: &[String]) {
-    let mut connection = scene.stack.database.connect().await;
-    let mut transaction = connection.begin().await.unwrap();
-    for step in [
-        "SELECT FROM sales WHERE id = $1 AND cardinality($2) > 0 FOR NO KEY UPDATE",
-        "UPDATE orders SET status = 'EXPIRED' WHERE sale_id = $1 AND user_id = ANY ($2)",
-        "UPDATE sales SET sold = sold - cardinality($2) WHERE id = $1",
-        "INSERT INTO stock_adjustments (sale_id, epoch, order_id, delta, reason)
-         SELECT sale_id, sales.epoch, orders.id, quantity, 'expired' FROM orders JOIN sales ON sales.id = sale_id
-         WHERE sale_id = $1 AND user_id = ANY ($2)",
-    ] {
-        sqlx::query(step).bind(scene.sale.0).bind(users).execute(&mut *transaction).await.unwrap();
-    }
-    transaction.commit().await.unwrap();
-}
-
 /// Units that came back are for sale once, however often a keeper dies that had just given them to the gate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_11_keepers_are_killed_between_the_gate_and_the_mark_that_it_was_adjusted() {
@@ -116,7 +107,7 @@ async fn row_11_keepers_are_killed_between_the_gate_and_the_mark_that_it_was_adj
     until("the early orders are written", PATIENCE, written).await;
     scene.keepers[0].stop().await;
     let users: Vec<String> = early.into_iter().map(|(user, _)| user).collect();
-    expire(&scene, &users).await;
+    scene.stack.expire(scene.sale, &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
 
     let load = scene.load(Pace::default());
     for user in &users {
@@ -136,9 +127,7 @@ async fn row_11_keepers_are_killed_between_the_gate_and_the_mark_that_it_was_adj
 
 /// Takes messages out of the sale's queue and throws them away; returns how many.
 async fn throw_away(scene: &Scene, most: usize) -> usize {
-    let config = scene.stack.settings().rabbitmq;
-    let lock = async || Drain::lock(&config, scene.sale).await.unwrap();
-    let drain = until("the drain lock is free", PATIENCE, lock).await;
+    let drain = scene.stack.lock_queue(scene.sale).await;
     let epoch = scene.stack.sale(scene.sale).await.epoch;
     let mut thrown = 0;
     while thrown < most
@@ -169,15 +158,6 @@ async fn row_11_keepers_are_killed_after_they_have_published_again() {
     scene.raise().await;
     load.until_sold_out().await;
     assert_nobody_noticed(scene, load).await;
-}
-
-/// Starts a replica that gets stuck at `point`, and waits until its watchdog has ended it.
-async fn stuck_at(stack: &Stack, replica: &mut Replica, point: Point, nth: u32) {
-    let failpoint = format!("{}=freeze@{nth}", point.name());
-    stack.raise(replica, &[IMPATIENT.as_slice(), &[("FLASHSALE_FAILPOINT", &failpoint)]].concat());
-    let log = replica.died().await;
-    assert!(log.contains(&format!("failpoint {} fired", point.name())), "{log}");
-    assert!(log.contains("stuck, the process is ended"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

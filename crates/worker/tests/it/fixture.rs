@@ -75,9 +75,7 @@ impl Shop {
     }
 
     async fn lock(&self) -> Drain {
-        let config = self.stack.settings().rabbitmq;
-        let lock = async || Drain::lock(&config, self.sale).await.unwrap();
-        testkit::until("the drain lock is free", PATIENCE, lock).await
+        self.stack.lock_queue(self.sale).await
     }
 
     /// Deletes the keys of the present epoch.
