@@ -24,6 +24,13 @@ pub struct Scripts {
     pub open: String,
     /// `lua/close.lua`
     pub close: String,
+    /// `lua/configure.lua`; empty in an installation by a build that did not know it: no server has a script of that
+    /// name, so the gate is rebuilt.
+    #[serde(default)]
+    pub configure: String,
+    /// `lua/claim.lua`; likewise.
+    #[serde(default)]
+    pub claim: String,
 }
 
 /// Which Redis server, and which history of it: `INFO server` and `INFO replication`.

@@ -6,6 +6,7 @@
 mod ids;
 mod installation;
 mod order;
+mod payment;
 mod refusal;
 mod reservation;
 mod sale;
@@ -14,7 +15,8 @@ mod terms;
 pub use ids::{Epoch, InvalidUserId, ReservationId, SaleId, UserId};
 pub use installation::{Installation, Scripts, ServerIdentity};
 pub use order::{OrderState, UnknownOrderState};
+pub use payment::{PaymentState, UnknownPaymentState};
 pub use refusal::Refusal;
 pub use reservation::{Applied, InvalidQuantity, Quantity, Reservation, ReservationBatch};
-pub use sale::{SaleState, UnknownSaleState, Window};
+pub use sale::{Halt, Rules, SaleState, UnknownHalt, UnknownSaleState, Window};
 pub use terms::{Currency, InvalidTerms, Terms};

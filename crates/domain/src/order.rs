@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an order stands. A row in a terminal state is a tombstone: a redelivered message never resurrects it.
+/// Where an order stands. A row that holds no units is a tombstone: a redelivered message never resurrects it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum OrderState {
@@ -15,7 +15,7 @@ pub enum OrderState {
     Paying,
     /// The buyer owns the units.
     Confirmed,
-    /// The hold ran out before payment.
+    /// The hold, or the time to pay, ran out before payment.
     Expired,
     /// The buyer, the operator or a failed payment gave the units back.
     Cancelled,
@@ -34,13 +34,17 @@ impl OrderState {
         matches!(self, Self::Held | Self::Paying | Self::Confirmed)
     }
 
-    /// Whether an order may go from this state straight to `next`.
+    /// Whether an order may go from this state straight to `next`. A held order is confirmed at once where there is
+    /// nothing to pay; an expired one comes back where its payment succeeds late and its units are still to be had; a
+    /// confirmed one is cancelled by an operator, who gives the money back.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         matches!(
             (self, next),
-            (Self::Held, Self::Paying | Self::Expired | Self::Cancelled)
-                | (Self::Paying, Self::Confirmed | Self::Cancelled)
+            (Self::Held, Self::Paying | Self::Confirmed | Self::Expired | Self::Cancelled)
+                | (Self::Paying, Self::Confirmed | Self::Expired | Self::Cancelled)
+                | (Self::Expired, Self::Paying)
+                | (Self::Confirmed, Self::Cancelled)
         )
     }
 
@@ -82,15 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_held_and_paying_orders_ever_move() {
+    fn what_was_given_up_comes_back_only_by_a_late_payment_and_nothing_is_ever_held_again() {
         for state in OrderState::ALL {
-            let moves = OrderState::ALL.into_iter().filter(|next| state.may_become(*next)).count();
-            let expected = match state {
-                OrderState::Held => 3,
-                OrderState::Paying => 2,
-                _ => 0,
-            };
-            assert_eq!(moves, expected, "{state}");
+            assert!(!state.may_become(OrderState::Held) && !state.may_become(OrderState::Refused), "{state}");
+            assert!(!OrderState::Cancelled.may_become(state) && !OrderState::Refused.may_become(state), "{state}");
+            assert_eq!(OrderState::Expired.may_become(state), state == OrderState::Paying, "{state}");
+            assert_eq!(OrderState::Confirmed.may_become(state), state == OrderState::Cancelled, "{state}");
         }
     }
 

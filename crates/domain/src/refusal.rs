@@ -14,6 +14,8 @@ pub enum Refusal {
     NotActive,
     /// The quantity is more than the sale allows one buyer.
     QuantityNotAllowed,
+    /// The buyer, or the address they click from, asks more often than is allowed.
+    RateLimited,
     /// Nothing was decided, or the outcome is not known: the gate is closed, a server is away or there is too
     /// much load. The buyer should try again.
     TryAgain,
@@ -21,8 +23,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::SoldOut, Self::AlreadyPurchased, Self::NotActive, Self::QuantityNotAllowed, Self::TryAgain];
+    pub const ALL: [Self; 6] = [
+        Self::SoldOut,
+        Self::AlreadyPurchased,
+        Self::NotActive,
+        Self::QuantityNotAllowed,
+        Self::RateLimited,
+        Self::TryAgain,
+    ];
 
     /// The reason's name in PostgreSQL and in JSON.
     #[must_use]
@@ -32,6 +40,7 @@ impl Refusal {
             Self::AlreadyPurchased => "ALREADY_PURCHASED",
             Self::NotActive => "NOT_ACTIVE",
             Self::QuantityNotAllowed => "QUANTITY_NOT_ALLOWED",
+            Self::RateLimited => "RATE_LIMITED",
             Self::TryAgain => "TRY_AGAIN",
         }
     }

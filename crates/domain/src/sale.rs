@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Quantity, Terms};
+
 /// Where a sale stands, as recorded in PostgreSQL.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,6 +53,72 @@ impl FromStr for SaleState {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownSaleState(text.to_owned()))
+    }
+}
+
+/// An operator's word that stops a sale, whatever its window says.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Halt {
+    /// Until an operator resumes it.
+    Paused,
+    /// For good.
+    Ended,
+}
+
+impl Halt {
+    /// Its name in PostgreSQL, in the gate and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A text that names no [`Halt`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is neither paused nor ended")]
+pub struct UnknownHalt(pub String);
+
+impl FromStr for Halt {
+    type Err = UnknownHalt;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Paused, Self::Ended]
+            .into_iter()
+            .find(|halt| halt.as_str() == text)
+            .ok_or_else(|| UnknownHalt(text.to_owned()))
+    }
+}
+
+/// By which rules a gate sells: what an operator may change while it does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rules {
+    /// When it sells.
+    pub window: Window,
+    /// What buyers agree to.
+    pub terms: Terms,
+    /// The most units of one order.
+    pub limit: Quantity,
+    /// Whether an operator has stopped it.
+    pub halted: Option<Halt>,
+    /// Rises with each change: of two sets of rules for one sale the higher one holds.
+    pub revision: i64,
+}
+
+impl Rules {
+    /// Whether the sale sells at `now_ms`.
+    #[must_use]
+    pub fn sell_at(&self, now_ms: i64) -> bool {
+        self.halted.is_none() && self.window.contains(now_ms)
+    }
+
+    /// Whether the sale is over at `now_ms`, and stays so.
+    #[must_use]
+    pub fn are_over(&self, now_ms: i64) -> bool {
+        self.halted == Some(Halt::Ended) || self.window.has_passed(now_ms)
     }
 }
 
