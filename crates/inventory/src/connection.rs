@@ -46,13 +46,15 @@ impl Connection {
         self.judge(&wire, answer)
     }
 
-    /// Sends a command, and once more if it cannot be known whether it ran. For idempotent commands only.
+    /// Sends a command, and if it cannot be known whether it ran then `again`, once. For idempotent commands only, of
+    /// which the second does nothing that the first has done.
     ///
     /// `read` makes sense of an answer. That the epoch is lost says nothing of a first call that may have run before
     /// it was: what that one wrote may be on disk, so its own error stands.
     pub(crate) async fn call_repeatable<T: FromRedisValue, R>(
         &self,
         command: &Cmd,
+        again: impl FnOnce() -> Cmd,
         read: impl FnOnce(T) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let (wire, mut connection) = self.connected().await?;
@@ -60,12 +62,12 @@ impl Connection {
             // Over the same wire, so that Redis cannot run the late first call after the second: what the second
             // call is told stays true.
             Err(error) if error.is_timeout() => {
-                let answer = command.query_async(&mut connection).await;
+                let answer = again().query_async(&mut connection).await;
                 (error, self.judge(&wire, answer))
             }
             Err(error) if error.is_connection_dropped() => {
                 self.forget(&wire);
-                (error, self.call(command).await)
+                (error, self.call(&again()).await)
             }
             answer => return self.judge(&wire, answer).and_then(read),
         };

@@ -1,6 +1,6 @@
 //! The gate of an epoch, and who holds a reservation there.
 
-use domain::{Epoch, ReservationId, SaleId, Terms, UserId, Window};
+use domain::{Epoch, Halt, ReservationId, Rules, SaleId, UserId, Window};
 use redis::Pipeline;
 
 use crate::keys::Key;
@@ -15,10 +15,8 @@ pub struct Gate {
     pub open: bool,
     /// Units left; below zero while adjustments took back more than was left.
     pub stock: i64,
-    /// When it sells, by Redis's clock.
-    pub window: Window,
-    /// What buyers agree to.
-    pub terms: Terms,
+    /// By which rules it sells, its window by Redis's clock.
+    pub rules: Rules,
 }
 
 impl Inventory {
@@ -58,12 +56,12 @@ impl Inventory {
 }
 
 /// The fields of a gate as Redis answers for them: `epoch`, `open`, `stock`, `starts_ms`, `ends_ms`, `terms`,
-/// `replid`.
-pub(crate) type GateFields = [Option<String>; 7];
+/// `replid`, `limit`, `halted`, `revision`.
+pub(crate) type GateFields = [Option<String>; 10];
 
 /// Adds the question that [`read_gate`] reads the answer of.
 pub(crate) fn ask_for_gate(ask: &mut Pipeline, sale: SaleId, epoch: Epoch) {
-    let fields = ["epoch", "open", "stock", "starts_ms", "ends_ms", "terms", "replid"];
+    let fields = ["epoch", "open", "stock", "starts_ms", "ends_ms", "terms", "replid", "limit", "halted", "revision"];
     ask.cmd("HMGET").arg(Key::gate(sale, epoch)).arg(&fields);
 }
 
@@ -77,7 +75,8 @@ pub(crate) fn read_gate(sale: SaleId, epoch: Epoch, fields: &GateFields) -> Resu
 }
 
 fn intact_gate(epoch: Epoch, fields: &GateFields) -> Option<Gate> {
-    let [_, open, stock, starts_ms, ends_ms, terms, replid] = fields.each_ref().map(Option::as_deref);
+    let [_, open, stock, starts_ms, ends_ms, terms, replid, limit, halted, revision] =
+        fields.each_ref().map(Option::as_deref);
     // Compared by `reserve.lua`.
     replid?;
     Some(Gate {
@@ -88,8 +87,16 @@ fn intact_gate(epoch: Epoch, fields: &GateFields) -> Option<Gate> {
             _ => return None,
         },
         stock: stock?.parse().ok()?,
-        window: Window { starts_ms: starts_ms?.parse().ok()?, ends_ms: ends_ms?.parse().ok()? },
-        terms: terms?.parse().ok()?,
+        rules: Rules {
+            window: Window { starts_ms: starts_ms?.parse().ok()?, ends_ms: ends_ms?.parse().ok()? },
+            terms: terms?.parse().ok()?,
+            limit: limit?.parse::<u32>().ok()?.try_into().ok()?,
+            halted: match halted? {
+                "" => None,
+                halted => Some(halted.parse::<Halt>().ok()?),
+            },
+            revision: revision?.parse().ok()?,
+        },
     })
 }
 
@@ -97,27 +104,29 @@ fn intact_gate(epoch: Epoch, fields: &GateFields) -> Option<Gate> {
 mod tests {
     use super::*;
 
-    fn fields(values: [&str; 7]) -> GateFields {
+    fn fields(values: [&str; 10]) -> GateFields {
         values.map(|value| (value != "absent").then(|| value.to_owned()))
     }
 
     #[test]
     fn a_gate_is_whole_absent_or_damaged_and_never_a_default() {
         let sale = "018f4b1e-0000-7000-8000-000000000001".parse().unwrap();
-        let whole = ["7", "1", "-3", "10", "20", "1999 EUR 600", "aa"];
+        let whole = ["7", "1", "-3", "10", "20", "1999 EUR 600", "aa", "2", "", "0"];
         let gate = read_gate(sale, Epoch(7), &fields(whole)).unwrap().unwrap();
-        assert_eq!((gate.open, gate.stock, gate.terms.hold_seconds), (true, -3, 600));
+        assert_eq!((gate.open, gate.stock, gate.rules.terms.hold_seconds), (true, -3, 600));
         assert_eq!(read_gate(sale, Epoch(8), &fields(whole)).unwrap(), None);
-        assert_eq!(read_gate(sale, Epoch(7), &fields(["absent"; 7])).unwrap(), None);
-        for field in 1..6 {
+        assert_eq!(read_gate(sale, Epoch(7), &fields(["absent"; 10])).unwrap(), None);
+        for field in [1, 2, 3, 4, 5, 7, 9] {
             for wrong in ["absent", "", "x"] {
                 let mut damaged = whole;
                 damaged[field] = wrong;
                 assert!(read_gate(sale, Epoch(7), &fields(damaged)).is_err(), "{damaged:?}");
             }
         }
-        let mut of_any_history = whole;
-        of_any_history[6] = "absent";
-        assert!(read_gate(sale, Epoch(7), &fields(of_any_history)).is_err());
+        for (field, wrong) in [(6, "absent"), (8, "absent"), (8, "x")] {
+            let mut damaged = whole;
+            damaged[field] = wrong;
+            assert!(read_gate(sale, Epoch(7), &fields(damaged)).is_err(), "{damaged:?}");
+        }
     }
 }

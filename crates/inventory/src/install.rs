@@ -1,6 +1,6 @@
 //! Install, open, close and remove the gate of an epoch: the reconciler's side.
 
-use domain::{Epoch, Installation, ReservationId, SaleId, Scripts, Terms, UserId, Window};
+use domain::{Epoch, Halt, Installation, ReservationId, Rules, SaleId, Scripts, UserId};
 use failpoints::Bug;
 
 use crate::keys::Key;
@@ -15,10 +15,8 @@ const UNOPENED_TTL_SECONDS: i64 = 3_600;
 pub struct NewGate {
     /// Units for sale.
     pub stock: i64,
-    /// When it sells, by Redis's clock.
-    pub window: Window,
-    /// What buyers agree to.
-    pub terms: Terms,
+    /// By which rules it sells, its window by Redis's clock.
+    pub rules: Rules,
 }
 
 impl Inventory {
@@ -46,8 +44,10 @@ impl Inventory {
         let mut write = redis::pipe();
         write.atomic().cmd("UNLINK").arg(&Key::all(sale, epoch)).ignore();
         write.cmd("HSET").arg(key).arg("epoch").arg(epoch.0).arg("open").arg("0").arg("stock").arg(gate.stock);
-        write.arg("starts_ms").arg(gate.window.starts_ms).arg("ends_ms").arg(gate.window.ends_ms);
-        write.arg("terms").arg(gate.terms.to_string());
+        let Rules { window, terms, limit, halted, revision } = gate.rules;
+        write.arg("starts_ms").arg(window.starts_ms).arg("ends_ms").arg(window.ends_ms);
+        write.arg("terms").arg(terms.to_string()).arg("limit").arg(limit.get());
+        write.arg("halted").arg(halted.map_or("", Halt::as_str)).arg("revision").arg(revision);
         // The history the gate is good for. With the bug planted, every history has what the script looks for.
         let is_any = failpoints::planted(Bug::ServerNotCompared);
         write.arg("replid").arg(if is_any { "" } else { &server.master_replid }).ignore();

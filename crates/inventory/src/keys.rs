@@ -14,7 +14,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Hash: `epoch`, `open`, `stock`, `starts_ms`, `ends_ms`, `terms`.
+    /// Hash: `epoch`, `open`, `stock`, `starts_ms`, `ends_ms`, `terms`, `replid`, `limit`, `halted`, `revision`.
     pub(crate) fn gate(sale: SaleId, epoch: Epoch) -> Self {
         Self { sale, epoch, part: "gate" }
     }
@@ -29,14 +29,22 @@ impl Key {
         Self { sale, epoch, part: "outbox" }
     }
 
-    /// Set: ids of the adjustments booked.
+    /// Set: ids of the adjustments booked and of the claims granted; `<id>:refused` of those refused.
     pub(crate) fn adjusted(sale: SaleId, epoch: Epoch) -> Self {
         Self { sale, epoch, part: "adjusted" }
     }
 
+    /// Hashes of even and of odd periods: client to until when it has paid for its attempts. They expire by themselves.
+    pub(crate) fn rates(sale: SaleId, epoch: Epoch) -> [Self; 2] {
+        ["rates:even", "rates:odd"].map(|part| Self { sale, epoch, part })
+    }
+
     /// Every key of an epoch.
-    pub(crate) fn all(sale: SaleId, epoch: Epoch) -> [Self; 4] {
-        [Self::gate, Self::buyers, Self::outbox, Self::adjusted].map(|key| key(sale, epoch))
+    pub(crate) fn all(sale: SaleId, epoch: Epoch) -> [Self; 6] {
+        let [gate, buyers, outbox, adjusted] =
+            [Self::gate, Self::buyers, Self::outbox, Self::adjusted].map(|key| key(sale, epoch));
+        let [even, odd] = Self::rates(sale, epoch);
+        [gate, buyers, outbox, adjusted, even, odd]
     }
 }
 
@@ -62,7 +70,7 @@ mod tests {
         let names = Key::all(sale, Epoch(7)).map(|key| key.to_string());
         assert_eq!(
             names,
-            ["gate", "buyers", "outbox", "adjusted"]
+            ["gate", "buyers", "outbox", "adjusted", "rates:even", "rates:odd"]
                 .map(|part| format!("sale:{{018f4b1e-0000-7000-8000-000000000001}}:7:{part}"))
         );
     }

@@ -6,18 +6,22 @@
 //! epoch ([`Error::Lost`]).
 //!
 //! Who calls what: the API calls [`Inventory::reserve`] and reads [`Inventory::gates`]; a persister calls
-//! [`Inventory::settle`] after its commit; a keeper sweeps [`Inventory::outbox`], books with [`Inventory::adjust`] and
+//! [`Inventory::settle`] after its commit; a keeper sweeps [`Inventory::outbox`], books with [`Inventory::adjust`], [`Inventory::claim`] and [`Inventory::configure`] and
 //! watches with [`Inventory::probe_all`]; a reconciler installs, loads, opens and removes.
 
 mod adjust;
 mod books;
+mod claim;
+mod configure;
 mod connection;
 mod error;
 mod gate;
 mod install;
 mod keys;
+mod limit;
 mod outbox;
 mod probe;
+mod rate;
 mod reserve;
 mod scripts;
 
@@ -31,9 +35,11 @@ pub use books::Snapshot;
 pub use error::{Error, Loss};
 pub use gate::Gate;
 pub use install::NewGate;
-pub use outbox::{OutboxEntry, batches, reserved_at};
+pub use limit::Limiter;
+pub use outbox::{OutboxEntry, Sought, batches, reserved_at};
 pub use probe::Probe;
-pub use reserve::{Attempt, Decision, MAX_BATCH, Reserved};
+pub use rate::{InvalidRate, Rate};
+pub use reserve::{Attempt, Decision, LimitedBy, MAX_BATCH, Rates, Reserved};
 
 use connection::Connection;
 #[cfg(doc)]
@@ -61,6 +67,7 @@ pub struct Config {
 pub struct Inventory {
     connection: Arc<Connection>,
     outbox_limit: u64,
+    rates: Rates,
 }
 
 impl Inventory {
@@ -69,7 +76,14 @@ impl Inventory {
     /// # Errors
     /// [`Error::Url`] if the URL is none of Redis.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        Ok(Self { connection: Arc::new(Connection::new(config)?), outbox_limit: config.outbox_limit })
+        let connection = Arc::new(Connection::new(config)?);
+        Ok(Self { connection, outbox_limit: config.outbox_limit, rates: Rates::default() })
+    }
+
+    /// The same handle, counting attempts to reserve.
+    #[must_use]
+    pub fn counting(self, rates: Rates) -> Self {
+        Self { rates, ..self }
     }
 
     /// Asks Redis whether it is there.

@@ -1,11 +1,17 @@
 //! The outbox: wins that are not known to be in the ledger yet.
 
-use domain::{Epoch, Quantity, Reservation, ReservationBatch, SaleId, Terms};
+use domain::{Epoch, Quantity, Reservation, ReservationBatch, ReservationId, SaleId, Terms};
 use redis::{Value, from_redis_value_ref};
 
 use crate::keys::Key;
 use crate::probe::unix_ms;
-use crate::{Error, Inventory, MAX_BATCH};
+use crate::{Error, Inventory, Loss, MAX_BATCH};
+
+/// Entries of one outbox that are read to find one.
+const SOUGHT_ENTRIES: usize = 1_000;
+/// How much earlier and later than its id says a win may be written, in milliseconds: the id is made by the clock of the
+/// process that was asked, the entry by Redis's, a moment later.
+const SOUGHT_MS: (i64, i64) = (2_000, 10_000);
 
 /// One win as the gate wrote it down.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,7 +24,77 @@ pub struct OutboxEntry {
     pub terms: Terms,
 }
 
+/// What became of the search for one win.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sought {
+    /// It is on its way, in this sale.
+    Found(SaleId),
+    /// It is in none of the outboxes.
+    Nowhere,
+    /// There are too many entries to look at all of them, and it is not among those that were.
+    Unknown,
+}
+
 impl Inventory {
+    /// Looks for a win in the outboxes of these epochs, in one round trip as a rule. Of an outbox that is long, only the
+    /// oldest entries are read, and those around the time that the id tells (a `UUIDv7`).
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the gate of one of them is gone: what its outbox lacks tells nothing then;
+    /// [`Error::Unreachable`]; [`Error::Protocol`] if an entry is damaged.
+    pub async fn seek(&self, sales: &[(SaleId, Epoch)], id: ReservationId) -> Result<Sought, Error> {
+        let all = ("-".to_owned(), "+".to_owned());
+        let mut long = Vec::new();
+        for (&(sale, epoch), entries) in sales.iter().zip(self.read_outboxes(sales, &all).await?) {
+            if entries.len() > SOUGHT_ENTRIES {
+                long.push((sale, epoch));
+            }
+            if entries.iter().any(|entry| entry.reservation.id == id) {
+                return Ok(Sought::Found(sale));
+            }
+        }
+        if long.is_empty() {
+            return Ok(Sought::Nowhere);
+        }
+        if let Some(at_ms) = made_at(id) {
+            let around = |by_ms: i64| at_ms.saturating_add(by_ms).max(0).to_string();
+            let window = (around(-SOUGHT_MS.0), around(SOUGHT_MS.1));
+            for (&(sale, _), entries) in long.iter().zip(self.read_outboxes(&long, &window).await?) {
+                if entries.iter().any(|entry| entry.reservation.id == id) {
+                    return Ok(Sought::Found(sale));
+                }
+            }
+        }
+        Ok(Sought::Unknown)
+    }
+
+    /// Of each outbox the first entries within the window, one more than [`SOUGHT_ENTRIES`] at most.
+    async fn read_outboxes(
+        &self,
+        sales: &[(SaleId, Epoch)],
+        (from, to): &(String, String),
+    ) -> Result<Vec<Vec<OutboxEntry>>, Error> {
+        if sales.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ask = redis::pipe();
+        for &(sale, epoch) in sales {
+            ask.cmd("XRANGE").arg(Key::outbox(sale, epoch)).arg(from).arg(to).arg("COUNT").arg(SOUGHT_ENTRIES + 1);
+        }
+        // The gates come second: where they still stand, the outboxes stood a moment before.
+        for &(sale, epoch) in sales {
+            ask.cmd("HGET").arg(Key::gate(sale, epoch)).arg("epoch");
+        }
+        let answers: Vec<Value> = self.connection.pipeline(&ask).await?;
+        let (outboxes, gates) = answers.split_at(sales.len().min(answers.len()));
+        for (gate, (_, epoch)) in gates.iter().zip(sales) {
+            if from_redis_value_ref::<Option<i64>>(gate)? != Some(epoch.0) {
+                return Err(Error::Lost(Loss::Gate));
+            }
+        }
+        outboxes.iter().map(read_entries).collect()
+    }
+
     /// A page of at most `limit` entries, oldest first, that are at least `min_age_ms` old by Redis's clock; 0 asks for
     /// all, whatever that clock says (it may have been set back). `after` is the id of the last entry of the page
     /// before. An absent outbox reads as an empty one.
@@ -53,6 +129,12 @@ impl Inventory {
         }
         self.connection.call(redis::cmd("XDEL").arg(Key::outbox(sale, epoch)).arg(outbox_ids)).await
     }
+}
+
+/// When an id was made, by its maker's clock: Unix time, milliseconds. One made of an idempotency key does not tell.
+fn made_at(id: ReservationId) -> Option<i64> {
+    let (seconds, nanos) = id.0.get_timestamp()?.to_unix();
+    Some(i64::try_from(seconds).ok()?.saturating_mul(1_000).saturating_add(i64::from(nanos / 1_000_000)))
 }
 
 /// Entries as batches to publish or to persist: each of one set of terms and of at most [`MAX_BATCH`] wins, in order.

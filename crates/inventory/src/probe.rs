@@ -60,7 +60,14 @@ impl Inventory {
             let scripts = &installation.scripts;
             ask_for_gate(&mut ask, sale, epoch);
             ask.cmd("SCRIPT").arg("EXISTS");
-            ask.arg(&[&scripts.reserve, &scripts.adjust, &scripts.open, &scripts.close]);
+            ask.arg(&[
+                &scripts.reserve,
+                &scripts.adjust,
+                &scripts.open,
+                &scripts.close,
+                &scripts.configure,
+                &scripts.claim,
+            ]);
             ask.cmd("XLEN").arg(Key::outbox(sale, epoch));
         }
         let answers: Vec<Value> = self.connection.pipeline(&ask).await?;
@@ -70,12 +77,12 @@ impl Inventory {
         let (now_ms, server) = (unix_ms(time)?, identity(&from_redis_value_ref::<String>(info)?)?);
         let answers = answers.as_chunks().0.iter();
         let probes = sales.iter().zip(answers).map(|(&(sale, epoch, _), [gate, scripts, outbox_len])| {
-            let scripts: [bool; 4] = from_redis_value_ref(scripts)?;
+            let scripts: [bool; 6] = from_redis_value_ref(scripts)?;
             Ok(Probe {
                 now_ms,
                 server: server.clone(),
                 gate: read_gate(sale, epoch, &from_redis_value_ref(gate)?).unwrap_or(None),
-                scripts_present: scripts == [true; 4],
+                scripts_present: scripts == [true; 6],
                 outbox_len: from_redis_value_ref(outbox_len)?,
             })
         });

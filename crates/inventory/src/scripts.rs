@@ -10,20 +10,25 @@ const RESERVE: &str = include_str!("../../../lua/reserve.lua");
 const ADJUST: &str = include_str!("../../../lua/adjust.lua");
 const OPEN: &str = include_str!("../../../lua/open.lua");
 const CLOSE: &str = include_str!("../../../lua/close.lua");
+const CONFIGURE: &str = include_str!("../../../lua/configure.lua");
+const CLAIM: &str = include_str!("../../../lua/claim.lua");
+
+/// Every script of an epoch.
+const SOURCES: [&str; 6] = [RESERVE, ADJUST, OPEN, CLOSE, CONFIGURE, CLAIM];
 
 /// The second line of each source, where the epoch and a nonce go: they give each installation scripts of its own.
 const PLACEHOLDER: &str = "-- epoch=0 nonce=0\n";
 
 impl Inventory {
-    /// Loads an epoch's own version of the four scripts. Scripts loaded by `SCRIPT LOAD` are never evicted: they stay
+    /// Loads an epoch's own version of each script. Scripts loaded by `SCRIPT LOAD` are never evicted: they stay
     /// until the server ends (Redis manual, `SCRIPT LOAD`).
     pub(crate) async fn load_scripts(&self, epoch: Epoch, nonce: &str) -> Result<Scripts, Error> {
         let mut load = redis::pipe();
-        for source in [RESERVE, ADJUST, OPEN, CLOSE] {
+        for source in SOURCES {
             load.cmd("SCRIPT").arg("LOAD").arg(stamped(source, epoch, nonce));
         }
-        let (reserve, adjust, open, close) = self.connection.pipeline(&load).await?;
-        Ok(Scripts { reserve, adjust, open, close })
+        let (reserve, adjust, open, close, configure, claim) = self.connection.pipeline(&load).await?;
+        Ok(Scripts { reserve, adjust, open, close, configure, claim })
     }
 
     /// Calls a script that answers with numbers, once.
@@ -56,7 +61,7 @@ mod tests {
 
     #[test]
     fn every_source_has_the_placeholder_as_its_second_line_and_at_most_100_lines() {
-        for source in [RESERVE, ADJUST, OPEN, CLOSE] {
+        for source in SOURCES {
             assert!(source.starts_with(&format!("#!lua\n{PLACEHOLDER}")), "{source}");
             assert!(source.lines().count() <= 100, "{source}");
         }

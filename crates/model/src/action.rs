@@ -21,6 +21,12 @@ pub enum Action {
     Republish(Id),
     /// Keeper: gives a unit back to the gate, or takes one off (`adjust.lua`).
     Adjust(Id),
+    /// An operator wants a unit out of the sale: the claim is written.
+    Claim,
+    /// Keeper: asks the gate for the unit (`claim.lua`).
+    AskClaim,
+    /// Keeper: books what the gate said (`settle_claim`).
+    BookClaim,
     /// PostgreSQL: a hold runs out, and its unit is booked back.
     Expire(Id),
     /// PostgreSQL: an expiry reads the counter without the sale's lock (a planted bug).
@@ -84,7 +90,7 @@ pub enum Lag {
 }
 
 /// The name of each kind of action, faults among them: a check asserts that it has seen each.
-pub const KINDS: [&str; 28] = [
+pub const KINDS: [&str; 31] = [
     "Reserve",
     "Publish",
     "Take",
@@ -113,6 +119,9 @@ pub const KINDS: [&str; 28] = [
     "QueueLost",
     "NewQueueLost",
     "MessageRepeated",
+    "Claim",
+    "AskClaim",
+    "BookClaim",
 ];
 
 impl Action {
@@ -135,6 +144,9 @@ impl Action {
             Self::Drain(_) => 12,
             Self::Recover(_) => 13,
             Self::Proceed => 14,
+            Self::Claim => 28,
+            Self::AskClaim => 29,
+            Self::BookClaim => 30,
             Self::Fault(fault) => fault.kind(),
         }
     }

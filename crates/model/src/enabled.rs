@@ -1,7 +1,7 @@
 //! Which steps are possible in a state.
 
 use crate::action::{Action, Fault, Lag};
-use crate::state::{Adjustment, Hand, Id, Order, Reservation, Said, State, Step};
+use crate::state::{Adjustment, Claim, Hand, Id, Order, Reservation, Said, State, Step};
 use crate::{Model, PlantedBug};
 
 impl Model {
@@ -19,6 +19,7 @@ impl Model {
         if state.sale.expiring.is_some() {
             actions.push(Action::ExpireWrite);
         }
+        self.claims(state, actions);
         self.rebuilds(state, actions);
     }
 
@@ -192,7 +193,8 @@ fn redis_faults(state: &State, faults: &mut Vec<Fault>) {
     if state.redis.new_buyers && state.all().any(|reservation| reservation.order != Order::Absent) {
         faults.push(Fault::RedisFailsOver(Lag::NewBuyers));
     }
-    if state.redis.new_gate.is_some() || state.count(|reservation| reservation.recent) > 1 {
+    let claimed = matches!(state.sale.claim, Claim::Pending { gate: Some(true), .. });
+    if state.redis.new_gate.is_some() || claimed || state.count(|reservation| reservation.recent) > 1 {
         faults.push(Fault::RedisFailsOver(Lag::Everything));
     }
 }

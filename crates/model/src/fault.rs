@@ -3,7 +3,7 @@
 use crate::action::{Fault, Lag};
 use crate::state::{Hand, Id, Said, Scripts, State};
 use crate::step::By;
-use crate::{Model, PlantedBug};
+use crate::{Model, PlantedBug, claim};
 
 impl Model {
     pub(crate) fn break_down(&self, state: &mut State, fault: Fault) {
@@ -53,6 +53,7 @@ impl Model {
 
 fn wipe(state: &mut State) {
     state.redis_lost = true;
+    claim::forget(state);
     (state.redis.gate, state.redis.new_gate, state.redis.new_buyers) = (None, None, false);
     for reservation in state.all_mut() {
         (reservation.holds, reservation.recent, reservation.outbox) = (false, false, false);
@@ -76,6 +77,7 @@ fn fail_over(state: &mut State, lag: Lag) {
         }
         Lag::Everything => {
             (state.redis.new_gate, state.redis.new_buyers) = (None, false);
+            claim::forget(state);
             let recent: Vec<Id> = state.each().filter(|(_, of)| of.recent).map(|(id, _)| id).collect();
             recent.into_iter().for_each(|id| forget(state, id));
         }

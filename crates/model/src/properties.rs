@@ -4,7 +4,7 @@ use stateright::Property;
 
 use crate::Model;
 use crate::action::Action;
-use crate::state::{Adjustment, Hand, Order, Said, State};
+use crate::state::{Adjustment, Claim, Hand, Order, Said, State};
 
 /// More steps than any repair takes: a longer one goes round in circles.
 const LONGEST_REPAIR: usize = 200;
@@ -17,7 +17,7 @@ const LONGEST_REPAIR: usize = 200;
 #[must_use]
 pub fn properties() -> Vec<Property<Model>> {
     vec![
-        Property::always(NEVER_OVERSOLD, |model, state: &State| state.active() <= model.units()),
+        Property::always(NEVER_OVERSOLD, |_, state: &State| state.active() <= state.sale.total),
         Property::always(NOBODY_REFUSED, |_, state: &State| state.all().all(|of| of.order != Order::Refused)),
         Property::always(ONE_ORDER_PER_BUYER, |_, state: &State| {
             state.buyers.iter().all(|attempts| attempts.iter().filter(|of| of.order != Order::Absent).count() <= 1)
@@ -26,19 +26,19 @@ pub fn properties() -> Vec<Property<Model>> {
             state.all().all(|of| of.said != Said::SoldOut || of.order == Order::Absent)
         }),
         Property::always(COUNTER_IS_SUM, |_, state: &State| state.sale.sold == state.active()),
-        Property::always(EVERY_UNIT_IS_SOMEWHERE, every_unit_is_somewhere),
+        Property::always(EVERY_UNIT_IS_SOMEWHERE, |_, state: &State| every_unit_is_somewhere(state)),
         Property::always(SUCCESS_STAYS, |model, state: &State| {
             !model.is_settled(state) || every_success_has_its_order(state)
         }),
         Property::always(BOOKS_SETTLE, |model, state: &State| {
-            !model.is_settled(state) || everything_is_sold_or_for_sale(model, state)
+            !model.is_settled(state) || everything_is_sold_or_for_sale(state)
         }),
         Property::always(ALWAYS_REPAIRED, |model, state: &State| model.repair(state.clone()).is_some()),
         Property::sometimes("all units are sold and settled", |model, state: &State| {
-            model.is_settled(state) && state.active() == model.units()
+            model.is_settled(state) && state.active() == state.sale.total
         }),
-        Property::sometimes("an expired unit is sold again", |model, state: &State| {
-            state.active() == model.units() && state.all().any(|of| of.order == Order::Expired)
+        Property::sometimes("an expired unit is sold again", |_, state: &State| {
+            state.active() == state.sale.total && state.all().any(|of| of.order == Order::Expired)
         }),
         Property::sometimes("a second attempt is promised", |_, state: &State| {
             state.buyers.iter().any(|attempts| attempts[1].said == Said::Success)
@@ -59,7 +59,7 @@ pub const ONE_ORDER_PER_BUYER: &str = "one order per buyer";
 pub const REFUSAL_STAYS: &str = "a refusal stays a refusal";
 /// `sold` is the number of active orders.
 pub const COUNTER_IS_SUM: &str = "the counter is the sum of the orders";
-/// S + A + F + R = total.
+/// S + A + F + R + W = total.
 pub const EVERY_UNIT_IS_SOMEWHERE: &str = "every unit is somewhere";
 /// Once settled, each SUCCESS has its order.
 pub const SUCCESS_STAYS: &str = "a success stays a success";
@@ -69,7 +69,7 @@ pub const BOOKS_SETTLE: &str = "never undersold";
 pub const ALWAYS_REPAIRED: &str = "the sale always gets back on its feet";
 
 /// The books, wherever there is a gate that counts: the sale is open and the gate is as it was installed.
-fn every_unit_is_somewhere(model: &Model, state: &State) -> bool {
+fn every_unit_is_somewhere(state: &State) -> bool {
     let redis = &state.redis;
     let Some(gate) = redis.gate.filter(|gate| gate.open && redis.same_server && redis.loaded().live) else {
         return true;
@@ -79,15 +79,21 @@ fn every_unit_is_somewhere(model: &Model, state: &State) -> bool {
     }
     let in_flight = state.count(|of| of.outbox && !of.is_known());
     let pending = state.count(|of| of.back == Adjustment::Pending) - state.count(|of| of.off == Adjustment::Pending);
-    state.active() + gate.stock + in_flight + pending == model.units()
+    let claim = match state.sale.claim {
+        // W: given to the claim, not booked.
+        Claim::Pending { gate: Some(true), .. } => 1,
+        Claim::Refused { back: Adjustment::Pending } => 1,
+        _ => 0,
+    };
+    state.active() + gate.stock + in_flight + pending + claim == state.sale.total
 }
 
 fn every_success_has_its_order(state: &State) -> bool {
     state.all().all(|of| of.said != Said::Success || matches!(of.order, Order::Active | Order::Expired))
 }
 
-fn everything_is_sold_or_for_sale(model: &Model, state: &State) -> bool {
-    state.redis.gate.is_some_and(|gate| gate.stock + state.active() == model.units())
+fn everything_is_sold_or_for_sale(state: &State) -> bool {
+    state.redis.gate.is_some_and(|gate| gate.stock + state.active() == state.sale.total)
 }
 
 impl Model {
@@ -96,6 +102,7 @@ impl Model {
     pub fn is_settled(&self, state: &State) -> bool {
         !state.sale.draining
             && state.sale.expiring.is_none()
+            && !matches!(state.sale.claim, Claim::Pending { .. } | Claim::Refused { back: Adjustment::Pending })
             && !self.needs_rebuild(state)
             && !state.all().any(|of| {
                 of.said == Said::Won
@@ -130,7 +137,7 @@ impl Model {
 /// A persister that takes from a draining queue is fenced and puts it back: it may do so, but not for ever.
 fn is_repair(action: Action, draining: bool) -> bool {
     match action {
-        Action::Reserve(_) | Action::Expire(_) | Action::ExpireRead(_) | Action::Fault(_) => false,
+        Action::Reserve(_) | Action::Claim | Action::Expire(_) | Action::ExpireRead(_) | Action::Fault(_) => false,
         Action::Take(_) => !draining,
         _ => true,
     }

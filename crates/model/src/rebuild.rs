@@ -1,7 +1,7 @@
 //! What each step of a rebuild does (`reconcile/src/rebuild.rs`).
 
 use crate::state::{Adjustment, Gate, Hand, Order, Rebuild, Said, Scripts, State, Step};
-use crate::{Model, PlantedBug};
+use crate::{Model, PlantedBug, claim};
 
 impl Model {
     /// Takes the lock, raises the epoch and declares the new queue. What an earlier reconciler left of its own new
@@ -68,7 +68,8 @@ impl Model {
                 }
             }
         }
-        let stock = self.units() - state.sale.sold;
+        claim::carry_over(state, self.bug == Some(PlantedBug::ClaimDecidedByRebuild));
+        let stock = state.sale.total - state.sale.sold;
         state.rebuild = Some(Rebuild { step: Step::Settled, stock });
     }
 }
@@ -108,6 +109,7 @@ fn open_sale(state: &mut State) {
             reservation.said = Said::Unknown;
         }
     }
+    claim::ask_again(state);
     state.sale.draining = false;
     (state.redis_lost, state.queue_lost) = (false, false);
     Model::let_go(state);

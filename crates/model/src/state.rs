@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::Size;
+
 /// Attempts per buyer: the first click and one more under a new id.
 pub const ATTEMPTS: usize = 2;
 
@@ -121,6 +123,32 @@ impl Reservation {
     }
 }
 
+/// One unit that an operator wants out of the sale: a row of `stock_adjustments` that the gate may refuse.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Claim {
+    /// None, and none will come.
+    #[default]
+    Absent,
+    /// None yet.
+    Coming,
+    /// Written, not booked.
+    Pending {
+        /// What the live gate remembers to have answered.
+        gate: Option<bool>,
+        /// What a keeper was answered and has not booked yet.
+        told: Option<bool>,
+        /// A late order was booked after it was written.
+        overtaken: bool,
+    },
+    /// The sale has one unit less.
+    Granted,
+    /// It has not.
+    Refused {
+        /// What the gate gave all the same, and gets back.
+        back: Adjustment,
+    },
+}
+
 /// A buyer's attempts, each with an id of its own.
 pub type Buyer = [Reservation; ATTEMPTS];
 
@@ -219,8 +247,12 @@ pub struct Rebuild {
 pub struct Sale {
     /// State `draining`; otherwise `open`.
     pub draining: bool,
+    /// All units there are.
+    pub total: i8,
     /// The counter.
     pub sold: i8,
+    /// A unit to be taken out.
+    pub claim: Claim,
     /// An expiry that has read the counter and not written it back: a planted bug only.
     pub expiring: Option<(Id, i8)>,
 }
@@ -252,11 +284,18 @@ pub struct State {
 impl State {
     /// A sale that was just opened.
     #[must_use]
-    pub fn opened(units: u8, buyers: u8, faults: u8) -> Self {
+    pub fn opened(size: Size) -> Self {
+        let Size { units, buyers, faults, claims } = size;
         let installed = Scripts { live: true, new: false };
         Self {
             buyers: vec![Buyer::default(); buyers.into()],
-            sale: Sale { draining: false, sold: 0, expiring: None },
+            sale: Sale {
+                draining: false,
+                total: units.cast_signed(),
+                sold: 0,
+                claim: if claims { Claim::Coming } else { Claim::Absent },
+                expiring: None,
+            },
             redis: Redis {
                 gate: Some(Gate { stock: units.cast_signed(), open: true }),
                 new_gate: None,

@@ -1,8 +1,8 @@
 //! What a step of the API, a persister, a keeper or PostgreSQL does.
 
 use crate::action::Action;
-use crate::state::{Adjustment, Hand, Id, Order, Reservation, Said, State};
-use crate::{Model, PlantedBug};
+use crate::state::{Adjustment, Claim, Hand, Id, Order, Reservation, Said, State};
+use crate::{Model, PlantedBug, claim};
 
 /// Who applies a reservation, as `apply_batch` sees it.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -47,6 +47,9 @@ impl Model {
             }
             Action::Republish(id) => state.at_mut(id).ready = true,
             Action::Adjust(id) => adjust(state, id),
+            Action::Claim => self.claim(state),
+            Action::AskClaim => claim::ask(state),
+            Action::BookClaim => claim::settle(state),
             Action::Expire(id) => expire(state, id, state.sale.sold),
             Action::ExpireRead(id) => {
                 state.expiries_left -= 1;
@@ -99,7 +102,7 @@ impl Model {
     pub(crate) fn apply(&self, state: &mut State, id: Id, by: By) {
         state.at_mut(id).outbox = false;
         let another = state.has_another_order(id);
-        let fits = state.sale.sold < self.units();
+        let fits = state.sale.sold < state.sale.total;
         if state.at(id).order != Order::Absent {
             return;
         }
@@ -114,6 +117,9 @@ impl Model {
             reservation.order = Order::Active;
             if by == By::LatePersister {
                 reservation.off = Adjustment::Pending;
+                if let Claim::Pending { overtaken, .. } = &mut state.sale.claim {
+                    *overtaken = true;
+                }
             }
         } else {
             state.at_mut(id).order = Order::Refused;

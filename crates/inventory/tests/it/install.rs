@@ -3,7 +3,7 @@
 use domain::{ReservationId, UserId};
 use inventory::{Decision, Error, Loss};
 
-use crate::sale::{ALWAYS, EPOCH, Sale, attempt, is_new_win, reservation_id, shared_inventory, terms, user};
+use crate::sale::{ALWAYS, EPOCH, Sale, attempt, is_new_win, reservation_id, rules, shared_inventory, user};
 
 #[tokio::test]
 async fn an_installed_gate_is_closed_and_expires_until_it_is_opened() {
@@ -31,7 +31,7 @@ async fn a_gate_reads_back_as_it_was_installed() {
     let nowhere = domain::Epoch(8);
     let gates = sale.inventory.gates(&[(sale.id, nowhere), (sale.id, EPOCH)]).await.unwrap();
     let [None, Some(gate)] = gates[..] else { panic!("{gates:?}") };
-    assert_eq!((gate.epoch, gate.open, gate.stock, gate.window, gate.terms), (EPOCH, true, 5, ALWAYS, terms()));
+    assert_eq!((gate.epoch, gate.open, gate.stock, gate.rules), (EPOCH, true, 5, rules(ALWAYS)));
     assert!(sale.inventory.gates(&[]).await.unwrap().is_empty());
     sale.check_books(5, 0, 0).await;
 }
@@ -89,7 +89,7 @@ async fn installing_an_epoch_again_starts_it_afresh() {
     let sale = Sale::open(5).await;
     assert!(is_new_win(&sale.decide(&attempt("ann", 1)).await));
     sale.adjust(&[(1, 1)]).await;
-    let gate = inventory::NewGate { stock: 9, window: ALWAYS, terms: terms() };
+    let gate = inventory::NewGate { stock: 9, rules: rules(ALWAYS) };
     let installation = sale.inventory.install(sale.id, EPOCH, "another-nonce", &gate).await.unwrap();
     assert_ne!(installation.scripts, sale.installation.scripts);
     assert_eq!(installation.server, sale.installation.server);

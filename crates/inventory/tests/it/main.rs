@@ -5,6 +5,8 @@
 
 mod adjust;
 mod books;
+mod claim;
+mod configure;
 mod connection;
 mod install;
 mod loss;
@@ -12,5 +14,6 @@ mod model;
 mod outbox;
 mod own_redis;
 mod probe;
+mod rates;
 mod reserve;
 mod sale;

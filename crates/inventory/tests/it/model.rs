@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use domain::ReservationId;
+use domain::{Halt, ReservationId, Rules};
 use inventory::{Attempt, Config, Decision, Inventory};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-use crate::sale::{ALWAYS, EPOCH, Sale, attempt, config, shared_url};
+use crate::sale::{ALWAYS, EPOCH, Sale, attempt, config, rules, shared_url};
 
 const OUTBOX_LIMIT: usize = 4;
 
@@ -19,6 +19,10 @@ enum Operation {
     ReserveAgain,
     /// Ids and units.
     Adjust(Vec<(i64, i64)>),
+    /// An id, and the units it takes.
+    Claim(i64, i64),
+    /// Whether the sale is paused from here on.
+    Pause(bool),
     /// So many of the oldest entries.
     Settle(usize),
     Close,
@@ -30,6 +34,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         5 => prop::collection::vec((0..12_u8, 1..5_u32), 1..6).prop_map(Operation::Reserve),
         2 => Just(Operation::ReserveAgain),
         2 => prop::collection::vec((0..12_i64, -3..4_i64), 0..4).prop_map(Operation::Adjust),
+        2 => (20..24_i64, 1..4_i64).prop_map(|(id, units)| Operation::Claim(id, units)),
+        1 => prop::bool::ANY.prop_map(Operation::Pause),
         2 => (1..4_usize).prop_map(Operation::Settle),
         1 => Just(Operation::Close),
         1 => Just(Operation::Open),
@@ -38,12 +44,16 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 struct Model {
     open: bool,
+    paused: bool,
+    revision: i64,
     stock: i64,
     buyers: BTreeMap<String, ReservationId>,
     /// Reservation ids and units.
     outbox: Vec<(ReservationId, i64)>,
+    /// Adjustments booked and claims granted.
     adjusted: HashSet<i64>,
-    /// Units settled, and units that adjustments added.
+    refused: HashSet<i64>,
+    /// Units settled, and units that adjustments added and claims took.
     settled: i64,
     added: i64,
 }
@@ -55,6 +65,7 @@ impl Model {
             Some(&holder) if holder == attempt.id => Decision::Won { outbox_id: None },
             Some(&holder) => Decision::Holds(holder),
             None if !self.open => Decision::Closed,
+            None if self.paused => Decision::Paused,
             None if self.stock < units => Decision::NotEnough { left: self.stock },
             None if self.outbox.len() >= OUTBOX_LIMIT => Decision::OutboxFull,
             None => {
@@ -73,6 +84,19 @@ impl Model {
                 self.added += units;
             }
         }
+    }
+}
+
+impl Model {
+    fn claim(&mut self, id: i64, units: i64) -> bool {
+        if self.adjusted.contains(&id) || self.refused.contains(&id) {
+            return self.adjusted.contains(&id);
+        }
+        if self.stock < units {
+            return !self.refused.insert(id);
+        }
+        self.adjust(&[(id, -units)]);
+        true
     }
 }
 
@@ -95,6 +119,15 @@ async fn perform(sale: &Sale, model: &mut Model, last: &mut Vec<Attempt>, operat
         Operation::Adjust(adjustments) => {
             model.adjust(adjustments);
             assert_eq!(sale.adjust(adjustments).await, model.stock);
+        }
+        Operation::Claim(id, units) => {
+            assert_eq!(sale.claim(*id, *units).await, model.claim(*id, *units));
+        }
+        Operation::Pause(paused) => {
+            (model.paused, model.revision) = (*paused, model.revision + 1);
+            let halted = paused.then_some(Halt::Paused);
+            let rules = Rules { halted, revision: model.revision, ..rules(ALWAYS) };
+            assert_eq!(sale.configure(&rules).await, model.revision);
         }
         Operation::Settle(count) => {
             let page = sale.inventory.outbox(sale.id, EPOCH, None, 0, *count).await.unwrap();
@@ -126,10 +159,13 @@ async fn check(inventory: &Inventory, stock: i64, operations: &[Operation]) {
     let sale = Sale::open_at(inventory, stock, ALWAYS).await;
     let mut model = Model {
         open: true,
+        paused: false,
+        revision: 0,
         stock,
         buyers: BTreeMap::new(),
         outbox: Vec::new(),
         adjusted: HashSet::new(),
+        refused: HashSet::new(),
         settled: 0,
         added: 0,
     };
@@ -137,7 +173,7 @@ async fn check(inventory: &Inventory, stock: i64, operations: &[Operation]) {
     for operation in operations {
         perform(&sale, &mut model, &mut last, operation).await;
     }
-    let snapshot = sale.inventory.snapshot(sale.id, EPOCH, &Vec::from_iter(0..12)).await.unwrap().unwrap();
+    let snapshot = sale.inventory.snapshot(sale.id, EPOCH, &Vec::from_iter(0..24)).await.unwrap().unwrap();
     let outbox: Vec<_> = snapshot.outbox.iter().map(|entry| entry.reservation.id).collect();
     assert_eq!(outbox, model.outbox.iter().map(|&(id, _)| id).collect::<Vec<_>>());
     assert_eq!((snapshot.gate.open, &snapshot.adjusted), (model.open, &model.adjusted));

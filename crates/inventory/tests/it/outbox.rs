@@ -1,6 +1,7 @@
 //! Reading and settling the outbox.
 
-use inventory::{Attempt, Error};
+use domain::ReservationId;
+use inventory::{Attempt, Error, Loss, Sought};
 
 use crate::sale::{EPOCH, Sale, attempt};
 
@@ -76,4 +77,50 @@ async fn a_damaged_entry_is_an_error() {
     assert!(matches!(sale.inventory.snapshot(sale.id, EPOCH, &[]).await, Err(Error::Protocol(_))));
     assert_eq!(sale.inventory.settle(sale.id, EPOCH, &["1-1"]).await.unwrap(), 1);
     sale.check_books(5, 0, 0).await;
+}
+
+#[tokio::test]
+async fn a_win_is_found_by_its_id_alone_among_the_outboxes_of_several_sales() {
+    let (sale, other) = (Sale::open(5).await, Sale::open(5).await);
+    let (ann, bob) = (attempt("ann", 2), attempt("bob", 1));
+    sale.reserve(std::slice::from_ref(&ann)).await;
+    other.reserve(std::slice::from_ref(&bob)).await;
+    let both = [(sale.id, EPOCH), (other.id, EPOCH)];
+    assert_eq!(sale.inventory.seek(&both, ann.id).await.unwrap(), Sought::Found(sale.id));
+    assert_eq!(sale.inventory.seek(&both, bob.id).await.unwrap(), Sought::Found(other.id));
+    assert_eq!(sale.inventory.seek(&both, attempt("cid", 1).id).await.unwrap(), Sought::Nowhere);
+    assert_eq!(sale.inventory.seek(&[], ann.id).await.unwrap(), Sought::Nowhere);
+    other.raw::<u32>(&["DEL", &other.key("gate"), &other.key("outbox"), &other.key("buyers")]).await;
+    let lost = sale.inventory.seek(&both, bob.id).await;
+    assert!(matches!(lost, Err(Error::Lost(Loss::Gate))), "an empty outbox of a lost epoch tells nothing: {lost:?}");
+    sale.check_books(5, 0, 0).await;
+}
+
+#[tokio::test]
+async fn in_a_long_outbox_a_win_is_found_by_its_time_and_is_never_taken_for_none() {
+    let sale = Sale::open(5_000).await;
+    let now_ms = u64::try_from(sale.now_ms().await).unwrap();
+    let one_of = |id: ReservationId, user: String| Attempt { id, ..attempt(&user, 1) };
+    let crowd: Vec<Attempt> = (0..1_500_u64)
+        .map(|n| {
+            one_of(
+                ReservationId::new_v7(now_ms, &[n.to_be_bytes().as_slice(), &[0; 2]].concat().try_into().unwrap()),
+                format!("user {n}"),
+            )
+        })
+        .collect();
+    for batch in crowd.chunks(inventory::MAX_BATCH) {
+        sale.reserve(batch).await;
+    }
+    let seek = async |id| sale.inventory.seek(&[(sale.id, EPOCH)], id).await.unwrap();
+    assert!(matches!(seek(crowd[0].id).await, Sought::Found(..)));
+    assert_eq!(seek(crowd[1_499].id).await, Sought::Unknown, "all came at once, and not all are looked at");
+    let (key, id) = (sale.key("outbox"), ReservationId::new_v7(now_ms + 60_000, &[9; 10]).to_string());
+    let later = format!("{}-0", now_ms + 60_004);
+    sale.raw::<String>(&["XADD", &key, &later, "r", &id, "u", "zoe", "q", "1", "t", "1 EUR 0"]).await;
+    assert!(matches!(seek(id.parse().unwrap()).await, Sought::Found(..)));
+    sale.inventory.settle(sale.id, EPOCH, &[&later]).await.unwrap();
+    let keyed = "018f4b1e-0000-8000-8000-000000000001".parse().unwrap();
+    assert_eq!(seek(keyed).await, Sought::Unknown, "it tells no time");
+    sale.check_books(5_000, 0, 0).await;
 }

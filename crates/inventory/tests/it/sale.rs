@@ -1,6 +1,6 @@
 //! A sale of the test's own: installed, opened, and checked at the end.
 
-use domain::{Epoch, Installation, Quantity, ReservationId, SaleId, Terms, UserId, Window};
+use domain::{Epoch, Installation, Quantity, ReservationId, Rules, SaleId, Terms, UserId, Window};
 use inventory::{Attempt, Config, Decision, Inventory, NewGate, Probe, Reserved, Snapshot};
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ impl Sale {
     /// A sale whose gate is written but closed.
     pub(crate) async fn installed_at(inventory: &Inventory, stock: i64, window: Window) -> Self {
         let id = SaleId(Uuid::new_v4());
-        let gate = NewGate { stock, window, terms: terms() };
+        let gate = NewGate { stock, rules: rules(window) };
         let installation = inventory.install(id, EPOCH, &Uuid::new_v4().to_string(), &gate).await.unwrap();
         Self { inventory: inventory.clone(), id, installation }
     }
@@ -52,6 +52,14 @@ impl Sale {
 
     pub(crate) async fn adjust(&self, adjustments: &[(i64, i64)]) -> i64 {
         self.inventory.adjust(self.id, EPOCH, &self.installation.scripts, adjustments).await.unwrap()
+    }
+
+    pub(crate) async fn claim(&self, id: i64, units: i64) -> bool {
+        self.inventory.claim(self.id, EPOCH, &self.installation.scripts, id, units).await.unwrap()
+    }
+
+    pub(crate) async fn configure(&self, rules: &Rules) -> i64 {
+        self.inventory.configure(self.id, EPOCH, &self.installation.scripts, rules).await.unwrap()
     }
 
     pub(crate) async fn close(&self) {
@@ -111,8 +119,19 @@ pub(crate) async fn raw<T: redis::FromRedisValue>(url: &str, command: &[&str]) -
 
 /// The clock of the shared Redis.
 pub(crate) async fn redis_now_ms() -> i64 {
-    let (seconds, micros): (i64, i64) = raw(&shared_url(), &["TIME"]).await;
-    seconds * 1_000 + micros / 1_000
+    i64::try_from(redis_now_us().await / 1_000).unwrap()
+}
+
+/// The same in microseconds.
+pub(crate) async fn redis_now_us() -> u64 {
+    let (seconds, micros): (u64, u64) = raw(&shared_url(), &["TIME"]).await;
+    seconds * 1_000_000 + micros
+}
+
+/// Rules that let anyone buy any quantity within `window`.
+pub(crate) fn rules(window: Window) -> Rules {
+    let limit = Quantity::try_from(Quantity::MAX).unwrap();
+    Rules { window, terms: terms(), limit, halted: None, revision: 0 }
 }
 
 pub(crate) fn terms() -> Terms {
@@ -129,7 +148,7 @@ pub(crate) fn reservation_id() -> ReservationId {
 
 /// An attempt with an id of its own.
 pub(crate) fn attempt(name: &str, units: u32) -> Attempt {
-    Attempt { user_id: user(name), id: reservation_id(), quantity: Quantity::try_from(units).unwrap() }
+    Attempt { user_id: user(name), id: reservation_id(), quantity: Quantity::try_from(units).unwrap(), address: None }
 }
 
 /// Whether the attempt won and its outbox entry is known.

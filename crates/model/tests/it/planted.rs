@@ -17,7 +17,7 @@ fn way_to_fall(model: impl Fn() -> Model, property: &'static str) -> Option<Vec<
 
 /// Checks that `bug` breaks `property` with so many units and faults, but not with one fault less.
 fn breaks(bug: PlantedBug, units: u8, faults: u8, property: &'static str) {
-    let model = |faults| Model::new(Size { units, buyers: 2, faults }, Some(bug));
+    let model = |faults| Model::new(Size { units, buyers: 2, faults, claims: true }, Some(bug));
     let way = way_to_fall(|| model(faults), property);
     println!("{bug:?}: {property:?} falls after {:?}", way.unwrap_or_else(|| panic!("{property:?} still holds")));
     if faults > 0 {
@@ -70,4 +70,19 @@ fn a_persister_that_acknowledges_first_loses_what_was_promised() {
 #[test]
 fn an_expiry_without_the_sales_lock_loses_count() {
     breaks(PlantedBug::ExpiryWithoutSaleLock, 2, 0, COUNTER_IS_SUM);
+}
+
+#[test]
+fn stock_that_is_lowered_without_asking_the_gate_refuses_what_was_promised() {
+    breaks(PlantedBug::LoweredWithoutClaim, 1, 0, NOBODY_REFUSED);
+}
+
+#[test]
+fn a_gate_that_answers_claims_on_any_history_gives_away_what_was_promised() {
+    breaks(PlantedBug::ClaimWithoutReplidCheck, 1, 2, NOBODY_REFUSED);
+}
+
+#[test]
+fn a_rebuild_that_decides_about_a_claim_gives_away_what_the_next_one_saves() {
+    breaks(PlantedBug::ClaimDecidedByRebuild, 1, 2, NOBODY_REFUSED);
 }
