@@ -15,6 +15,8 @@ pub struct Adjustment {
     pub epoch: Epoch,
     /// Units to add to the stock; negative to take off.
     pub delta: i32,
+    /// Whether the gate may refuse it: then its units are taken off only if they are there.
+    pub is_claim: bool,
     /// Why: `late_epoch`, `second_order`, `expired`, `cancelled`, ...
     pub reason: String,
 }
@@ -25,20 +27,23 @@ impl FromRow<'_, PgRow> for Adjustment {
             id: row.try_get("id")?,
             epoch: Epoch(row.try_get("epoch")?),
             delta: row.try_get("delta")?,
+            is_claim: row.try_get("is_claim")?,
             reason: row.try_get("reason")?,
         })
     }
 }
 
 impl Ledger {
-    /// Adjustments that the current gate still lacks, oldest first. None while there is no gate or a reconciler is
-    /// filling one, because until its [`Ledger::settle_stock`] they may still be counted into the new stock.
+    /// Adjustments that the current gate still lacks and claims it has not answered, oldest first. None while there is
+    /// no gate or a reconciler is filling one, because until its [`Ledger::settle_stock`] they may still be counted into
+    /// the new stock.
     ///
     /// # Errors
     /// PostgreSQL failed.
     pub async fn pending_adjustments(&self, sale: SaleId) -> Result<Vec<Adjustment>, Error> {
         let pending = sqlx::query_as(
-            "SELECT a.id, a.epoch, a.delta, a.reason FROM stock_adjustments a JOIN sales s ON s.id = a.sale_id
+            "SELECT a.id, a.epoch, a.delta, a.is_claim, a.reason
+             FROM stock_adjustments a JOIN sales s ON s.id = a.sale_id
              WHERE a.sale_id = $1 AND a.applied_at IS NULL AND a.epoch = s.epoch AND s.state IN ('open', 'ended')
              ORDER BY a.id",
         )
@@ -66,7 +71,8 @@ impl Ledger {
 /// Every adjustment nobody has recorded as applied, whatever the sale's state.
 pub(crate) async fn unapplied(executor: impl PgExecutor<'_>, sale: SaleId) -> Result<Vec<Adjustment>, Error> {
     let unapplied = sqlx::query_as(
-        "SELECT id, epoch, delta, reason FROM stock_adjustments WHERE sale_id = $1 AND applied_at IS NULL ORDER BY id",
+        "SELECT id, epoch, delta, is_claim, reason FROM stock_adjustments
+         WHERE sale_id = $1 AND applied_at IS NULL ORDER BY id",
     )
     .bind(sale.0)
     .fetch_all(executor)

@@ -24,6 +24,10 @@ pub struct LedgerBooks {
     pub distinct_users: i64,
     /// Orders that were refused although their buyers had been promised units.
     pub refused_orders: i64,
+    /// Orders and payments that do not belong together, such as a confirmed order whose money was not taken.
+    pub misfit_payments: i64,
+    /// Payments with a step that we owe: money to take or to give back, units to claim for it.
+    pub payments_due: i64,
     /// Adjustments not recorded as applied.
     pub pending: Vec<Adjustment>,
     /// Units withheld by dead letters.
@@ -73,6 +77,8 @@ impl LedgerBooks {
             active_orders: counts.try_get("active_orders")?,
             distinct_users: counts.try_get("distinct_users")?,
             refused_orders: counts.try_get("refused_orders")?,
+            misfit_payments: counts.try_get("misfit_payments")?,
+            payments_due: counts.try_get("payments_due")?,
             pending,
             dead_letter_units: counts.try_get("dead_letter_units")?,
             dead_letter_buyers: counts.try_get("dead_letter_buyers")?,

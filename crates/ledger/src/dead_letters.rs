@@ -178,6 +178,15 @@ impl FromRow<'_, PgRow> for BuriedLetter {
 }
 
 impl Ledger {
+    /// Whether an operator has to decide about this reservation: it is a dead letter and not resolved.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn is_buried(&self, id: ReservationId) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT FROM dead_letters WHERE reservation_id = $1 AND resolved_at IS NULL)";
+        Ok(sqlx::query_scalar(sql).bind(id.0).fetch_one(&self.pool).await?)
+    }
+
     /// Dead letters, the oldest first, each with the beginning of its message.
     ///
     /// # Errors

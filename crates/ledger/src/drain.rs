@@ -98,7 +98,8 @@ impl Ledger {
     }
 
     /// Ends the drain: the sale is open, and every older epoch's queue is gone. `report` goes to the audit trail.
-    /// `false`: the drain is no longer the caller's.
+    /// `false`: the drain is no longer the caller's, or the sale's rules have another revision by now, which the gate
+    /// must learn first.
     ///
     /// # Errors
     /// PostgreSQL failed.
@@ -106,7 +107,7 @@ impl Ledger {
         &self,
         sale: SaleId,
         epoch: Epoch,
-        token: Uuid,
+        (token, revision): (Uuid, i64),
         installation: &Installation,
         report: &serde_json::Value,
     ) -> Result<bool, Error> {
@@ -114,7 +115,7 @@ impl Ledger {
             "WITH opened AS (
                 UPDATE sales SET state = 'open', drain_token = NULL, installation = $4, drained_through = epoch - 1,
                                  ended_at = NULL, cleaned_at = NULL
-                WHERE id = $1 AND epoch = $2 AND drain_token = $3 RETURNING id)
+                WHERE id = $1 AND epoch = $2 AND drain_token = $3 AND revision = $6 RETURNING id)
              INSERT INTO audit (sale_id, event, detail) SELECT id, 'RECONCILED', $5 FROM opened",
         )
         .bind(sale.0)
@@ -122,26 +123,24 @@ impl Ledger {
         .bind(token)
         .bind(Json(installation))
         .bind(report)
+        .bind(revision)
         .execute(&self.pool)
         .await?;
         Ok(written.rows_affected() == 1)
     }
 
-    /// Marks an open sale as over. `false`: it is not open any more, or not at this epoch.
+    /// Marks an open sale as over. `false`: it is not open any more, not at this epoch or not of this revision, or a claim
+    /// is undecided.
     ///
     /// # Errors
     /// PostgreSQL failed.
-    pub async fn end(&self, sale: SaleId, epoch: Epoch) -> Result<bool, Error> {
-        let written = sqlx::query(
-            "WITH ended AS (
-                UPDATE sales SET state = 'ended', ended_at = clock_timestamp()
-                WHERE id = $1 AND epoch = $2 AND state = 'open' RETURNING id)
-             INSERT INTO audit (sale_id, event) SELECT id, 'ENDED' FROM ended",
-        )
-        .bind(sale.0)
-        .bind(epoch.0)
-        .execute(&self.pool)
-        .await?;
-        Ok(written.rows_affected() == 1)
+    pub async fn end(&self, sale: SaleId, epoch: Epoch, revision: i64) -> Result<bool, Error> {
+        let ended = sqlx::query_scalar("SELECT end_sale($1, $2, $3)")
+            .bind(sale.0)
+            .bind(epoch.0)
+            .bind(revision)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(ended)
     }
 }

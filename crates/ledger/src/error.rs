@@ -41,6 +41,12 @@ impl Error {
         matches!(self, Self::Transient(_))
     }
 
+    /// Whether PostgreSQL gave the statement up because of its time.
+    #[must_use]
+    pub fn took_too_long(&self) -> bool {
+        matches!(self, Self::Transient(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some("57014"))
+    }
+
     /// Whether it is the data's fault: no repetition helps, less of it may.
     pub(crate) fn is_for_the_data(&self) -> bool {
         matches!(self, Self::Data { .. } | Self::NotFound(_))

@@ -5,18 +5,27 @@
 //! happened as a whole or not at all, and each can be repeated. The one exception is [`Ledger::lock_books`], which
 //! opens a transaction and must be neither timed out nor dropped halfway.
 
+mod accounts;
 mod adjustments;
 mod apply;
 mod books;
+mod claims;
 mod dead_letters;
 mod decisions;
 mod demo;
 mod drain;
+mod edits;
 mod error;
+mod holds;
+mod moves;
 mod orders;
+mod payments;
+mod records;
 mod refusals;
 mod row;
 mod sales;
+mod stats;
+mod webhooks;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -26,16 +35,27 @@ use serde::Deserialize;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+pub use accounts::Account;
 pub use adjustments::Adjustment;
 pub use books::{LedgerBooks, LockedBooks};
+pub use claims::{ClaimState, Unheard};
 pub use dead_letters::{BuriedLetter, DeadLetter, LISTED_BODY_BYTES, LetterFilter, Resolution, UnknownResolution};
 pub use decisions::Verdict;
 pub use demo::DEMO_SALE;
 pub use drain::Settled;
+pub use edits::{Edited, SaleChanges};
 pub use error::Error;
-pub use orders::Order;
+pub use moves::{CancelVerdict, Move, PaymentVerdict, StartVerdict};
+pub use orders::{Moment, Order, OrderCursor, OrderOfUser, OrderView};
+pub use payments::{CancelBy, Payment, PaymentEvent, PaymentNews};
+pub use records::{AuditEntry, OrderFilter};
 pub use refusals::RefusalCount;
-pub use sales::{NewSale, Sale};
+pub use sales::{NewSale, Sale, SaleFilter};
+pub use stats::{DayRevenue, Holds, Refused, Revenue, SaleRevenue, SellOut, Statistics, StatsFilter, Timed};
+pub use webhooks::{
+    LeasedWebhook, UnknownWebhookState, WEBHOOK_TYPES, Webhook, WebhookFailure, WebhookFilter, WebhookOutcome,
+    WebhookState,
+};
 
 /// Where PostgreSQL is and how much of it one process may use.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,8 +89,19 @@ impl Ledger {
     }
 
     fn connecting_to(url: &SecretString, config: &Config) -> Result<Self, Error> {
-        let timeout_ms = config.statement_timeout_ms.to_string();
-        let connection = PgConnectOptions::from_str(url.expose_secret())
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            // One round trip more, and a connection that a restart of the server has cut never reaches a caller.
+            .test_before_acquire(true)
+            .connect_lazy_with(Self::options(url, config.statement_timeout_ms)?);
+        Ok(Self { pool })
+    }
+
+    /// How a connection is made on which a statement may take `timeout_ms`.
+    pub(crate) fn options(url: &SecretString, timeout_ms: u64) -> Result<PgConnectOptions, Error> {
+        let timeout_ms = timeout_ms.to_string();
+        let options = PgConnectOptions::from_str(url.expose_secret())
             .map_err(Error::Config)?
             .application_name("flashsale")
             .options([
@@ -82,13 +113,7 @@ impl Ledger {
                 ("tcp_keepalives_interval", "5"),
                 ("tcp_keepalives_count", "3"),
             ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(config.max_connections)
-            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            // One round trip more, and a connection that a restart of the server has cut never reaches a caller.
-            .test_before_acquire(true)
-            .connect_lazy_with(connection);
-        Ok(Self { pool })
+        Ok(options)
     }
 
     /// Brings the database to the schema of this build, as its owner. Any number of processes may call this at once.

@@ -1,5 +1,7 @@
 //! From a row's columns to the domain's types.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row, Type};
 
@@ -22,4 +24,9 @@ where
 /// Units as the domain counts them.
 pub(crate) fn quantity(units: i32) -> Result<Quantity, InvalidQuantity> {
     u32::try_from(units).map_err(|_| InvalidQuantity).and_then(Quantity::try_from)
+}
+
+/// A span as SQL takes it.
+pub(crate) fn milliseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Sales: reading and creating them. Only a reconciler moves one from state to state, see [`crate::drain`].
 
 use chrono::{DateTime, Utc};
-use domain::{Epoch, Installation, Quantity, SaleId, SaleState, Terms, Window};
+use domain::{Epoch, Halt, Installation, Quantity, Rules, SaleId, SaleState, Terms, Window};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, Row};
@@ -17,7 +17,11 @@ pub struct Sale {
     pub id: SaleId,
     /// What buyers read.
     pub name: String,
-    /// All units there ever were.
+    /// What buyers read about it.
+    pub description: Option<String>,
+    /// What buyers see.
+    pub image_url: Option<String>,
+    /// All units there are, sold or not.
     pub total_stock: i64,
     /// Units of active orders.
     pub sold: i64,
@@ -31,6 +35,10 @@ pub struct Sale {
     pub ends_at: DateTime<Utc>,
     /// The same two, in milliseconds.
     pub window: Window,
+    /// Whether an operator has stopped it.
+    pub halted: Option<Halt>,
+    /// Rises with each change that the gate must learn.
+    pub revision: i64,
     /// The current incarnation of gate, outbox and queue.
     pub epoch: Epoch,
     /// Messages of an older epoch were reset away.
@@ -58,6 +66,10 @@ pub struct NewSale {
     pub id: SaleId,
     /// What buyers read.
     pub name: String,
+    /// What buyers read about it.
+    pub description: Option<String>,
+    /// What buyers see.
+    pub image_url: Option<String>,
     /// All units there are.
     pub total_stock: u32,
     /// What a buyer agrees to.
@@ -72,13 +84,26 @@ pub struct NewSale {
     pub created_by: String,
 }
 
+/// Which sales to list.
+#[derive(Clone, Debug, Default)]
+pub struct SaleFilter {
+    /// In this state only.
+    pub state: Option<SaleState>,
+    /// With this text in their name only, whatever its case.
+    pub name: Option<String>,
+    /// Those after the sale with this start and id, in the list's order.
+    pub after: Option<(DateTime<Utc>, SaleId)>,
+    /// The most sales to list.
+    pub limit: i64,
+}
+
 /// A query for [`Sale`]s. The columns are named so that a migration that adds one breaks no prepared statement.
 macro_rules! select_sales {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, total_stock, sold, unit_price_minor, currency, hold_seconds, per_user_limit, starts_at, ",
             "ends_at, epoch, valid_from_epoch, drained_through, state, drain_token, installation, ended_at, ",
-            "cleaned_at, created_at FROM sales ",
+            "cleaned_at, created_at, description, image_url, halted, revision FROM sales ",
             $rest
         )
     };
@@ -91,6 +116,8 @@ impl FromRow<'_, PgRow> for Sale {
         Ok(Self {
             id: SaleId(row.try_get("id")?),
             name: row.try_get("name")?,
+            description: row.try_get("description")?,
+            image_url: row.try_get("image_url")?,
             total_stock: row.try_get::<i32, _>("total_stock")?.into(),
             sold: row.try_get::<i32, _>("sold")?.into(),
             terms: Terms {
@@ -102,6 +129,8 @@ impl FromRow<'_, PgRow> for Sale {
             starts_at,
             ends_at,
             window: Window { starts_ms: starts_at.timestamp_millis(), ends_ms: ends_at.timestamp_millis() },
+            halted: checked(row, "halted", |halted: Option<&str>| halted.map(str::parse).transpose())?,
+            revision: row.try_get("revision")?,
             epoch: Epoch(row.try_get("epoch")?),
             valid_from_epoch: Epoch(row.try_get("valid_from_epoch")?),
             drained_through: Epoch(row.try_get("drained_through")?),
@@ -115,6 +144,20 @@ impl FromRow<'_, PgRow> for Sale {
     }
 }
 
+impl Sale {
+    /// By which rules its gate is to sell.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            window: self.window,
+            terms: self.terms,
+            limit: self.per_user_limit,
+            halted: self.halted,
+            revision: self.revision,
+        }
+    }
+}
+
 impl Ledger {
     /// Every sale, ordered by start.
     ///
@@ -122,6 +165,38 @@ impl Ledger {
     /// PostgreSQL failed.
     pub async fn sales(&self) -> Result<Vec<Sale>, Error> {
         Ok(sqlx::query_as(select_sales!("ORDER BY starts_at, id")).fetch_all(&self.pool).await?)
+    }
+
+    /// Some of the sales, ordered by start.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn sales_page(&self, filter: &SaleFilter) -> Result<Vec<Sale>, Error> {
+        let sql = select_sales!(
+            "WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR strpos(lower(name), lower($2)) > 0)
+               AND (starts_at, id) > (coalesce($3::timestamptz, '-infinity'), $4::uuid)
+             ORDER BY starts_at, id LIMIT $5"
+        );
+        let (after_start, after_id) = filter.after.unzip();
+        let page = sqlx::query_as(sql)
+            .bind(filter.state.map(SaleState::as_str))
+            .bind(&filter.name)
+            .bind(after_start)
+            // Without a sale to follow, nothing starts as early as the other half.
+            .bind(after_id.map_or(Uuid::nil(), |id| id.0))
+            .bind(filter.limit)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(page)
+    }
+
+    /// Every sale that is not over, ordered by start.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn sales_to_keep(&self) -> Result<Vec<Sale>, Error> {
+        let sql = select_sales!("WHERE state <> 'ended' ORDER BY starts_at, id");
+        Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
     }
 
     /// One sale; `None` where there is none of this id.
@@ -135,13 +210,13 @@ impl Ledger {
     /// Creates a sale: closed, at epoch 0, until a reconciler opens it.
     ///
     /// # Errors
-    /// [`Error::Data`] where the id is taken or a constraint of the table forbids the values; PostgreSQL failed.
+    /// [`Error::Data`] where the id is taken (23505) or the table does not accept the values; PostgreSQL failed.
     pub async fn create_sale(&self, sale: &NewSale) -> Result<(), Error> {
         sqlx::query(
             "WITH sale AS (
                 INSERT INTO sales (id, name, total_stock, unit_price_minor, currency, hold_seconds, per_user_limit,
-                                   starts_at, ends_at)
-                VALUES ($1, $2, $3::bigint, $4, $5, $6::bigint, $7::bigint, $8, $9) RETURNING id)
+                                   starts_at, ends_at, description, image_url)
+                VALUES ($1, $2, $3::bigint, $4, $5, $6::bigint, $7::bigint, $8, $9, $11, $12) RETURNING id)
              INSERT INTO audit (sale_id, event, actor) SELECT id, 'CREATED', $10 FROM sale",
         )
         .bind(sale.id.0)
@@ -154,6 +229,8 @@ impl Ledger {
         .bind(sale.starts_at)
         .bind(sale.ends_at)
         .bind(&sale.created_by)
+        .bind(&sale.description)
+        .bind(&sale.image_url)
         .execute(&self.pool)
         .await?;
         Ok(())

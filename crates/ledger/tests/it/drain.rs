@@ -43,9 +43,9 @@ async fn a_step_with_another_epoch_or_token_changes_nothing() {
         let (ledger, sale) = (&fixture.ledger, fixture.sale);
         assert_eq!(ledger.settle_stock(sale, epoch, token).await.unwrap(), None);
         assert_eq!(ledger.reset(sale, epoch, token, "operator").await.unwrap(), None);
-        assert!(!ledger.open(sale, epoch, token, &installation(), &serde_json::json!({})).await.unwrap());
+        assert!(!ledger.open(sale, epoch, (token, 0), &installation(), &serde_json::json!({})).await.unwrap());
     }
-    assert!(!fixture.ledger.end(fixture.sale, epoch).await.unwrap(), "a draining sale does not end");
+    assert!(!fixture.ledger.end(fixture.sale, epoch, 0).await.unwrap(), "a draining sale does not end");
     assert_eq!(fixture.books().await, before);
     fixture.close().await;
 }
@@ -156,9 +156,10 @@ async fn a_reset_forgets_what_was_sold_and_says_who_wanted_it() {
 #[tokio::test]
 async fn a_sale_ends_once_and_is_cleaned_up_once() {
     let fixture = Fixture::with_stock(1).await;
-    assert!(!fixture.ledger.end(fixture.sale, Epoch(0)).await.unwrap());
-    assert!(fixture.ledger.end(fixture.sale, Epoch(1)).await.unwrap());
-    assert!(!fixture.ledger.end(fixture.sale, Epoch(1)).await.unwrap());
+    assert!(!fixture.ledger.end(fixture.sale, Epoch(0), 0).await.unwrap());
+    assert!(!fixture.ledger.end(fixture.sale, Epoch(1), 1).await.unwrap(), "by rules that are not the sale's");
+    assert!(fixture.ledger.end(fixture.sale, Epoch(1), 0).await.unwrap());
+    assert!(!fixture.ledger.end(fixture.sale, Epoch(1), 0).await.unwrap());
 
     assert_eq!(fixture.ledger.ended_before(3_600).await.unwrap(), []);
     let ended = fixture.ledger.ended_before(-1).await.unwrap();

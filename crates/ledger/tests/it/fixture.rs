@@ -50,7 +50,7 @@ impl Fixture {
 
     pub(crate) async fn open(&self, epoch: Epoch, token: Uuid) {
         let report = serde_json::json!({ "reason": "test" });
-        assert!(self.ledger.open(self.sale, epoch, token, &installation(), &report).await.unwrap());
+        assert!(self.ledger.open(self.sale, epoch, (token, 0), &installation(), &report).await.unwrap());
     }
 
     pub(crate) fn batch(&self, epoch: i64, reservations: &[Reservation]) -> ReservationBatch {
@@ -132,6 +132,8 @@ pub(crate) fn new_sale(id: SaleId, total_stock: u32) -> NewSale {
     NewSale {
         id,
         name: "Sale".to_owned(),
+        description: None,
+        image_url: None,
         total_stock,
         terms: terms(),
         per_user_limit: Quantity::try_from(5).unwrap(),
@@ -153,7 +155,14 @@ pub(crate) fn terms() -> Terms {
 pub(crate) fn installation() -> Installation {
     let sha = |digit: &str| digit.repeat(40);
     Installation {
-        scripts: Scripts { reserve: sha("a"), adjust: sha("b"), open: sha("c"), close: sha("d") },
+        scripts: Scripts {
+            reserve: sha("a"),
+            adjust: sha("b"),
+            open: sha("c"),
+            close: sha("d"),
+            configure: sha("e"),
+            claim: sha("f"),
+        },
         server: ServerIdentity { run_id: sha("e"), master_replid: sha("f") },
     }
 }

@@ -4,15 +4,26 @@
 
 mod apply;
 mod books;
+mod claims;
 mod crowd;
 mod dead_letters;
 mod dead_letters_decided;
 mod dead_letters_read;
 mod drain;
+mod edits;
 mod epochs;
 mod failures;
 mod fixture;
+mod holds;
+mod late_payments;
 mod model;
 mod model_sale;
+mod money;
+mod orders;
+mod paying;
+mod payments;
 mod refusals;
 mod sales;
+mod stats;
+mod trail;
+mod webhooks;

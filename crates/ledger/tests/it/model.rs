@@ -131,7 +131,7 @@ impl Real<'_> {
 
     async fn open(&self, by: By) -> bool {
         let (epoch, token) = self.of(by);
-        self.ledger.open(self.sale, epoch, token, &installation(), &serde_json::json!({})).await.unwrap()
+        self.ledger.open(self.sale, epoch, (token, 0), &installation(), &serde_json::json!({})).await.unwrap()
     }
 
     /// Marks every pending adjustment as applied; none while a reconciler may still count them.
