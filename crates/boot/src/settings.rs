@@ -9,7 +9,9 @@ use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
+use crate::limits::Limits;
 use crate::logs::LogFormat;
+use crate::webhooks::Webhooks;
 
 const DEFAULTS: &str = include_str!("../default.toml");
 const FILE_VARIABLE: &str = "FLASHSALE_CONFIG";
@@ -25,12 +27,20 @@ pub struct Settings {
     pub redis: inventory::Config,
     /// `[rabbitmq]`
     pub rabbitmq: broker::Config,
+    /// `[payments]`
+    pub payments: payments::Config,
     /// `[api]`
     pub api: Api,
+    /// `[auth]`
+    pub auth: identity::Config,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[persister]`
     pub persister: Persister,
     /// `[keeper]`
     pub keeper: Keeper,
+    /// `[webhooks]`
+    pub webhooks: Webhooks,
     /// `[worker]`
     pub worker: Worker,
     /// `[log]`
@@ -55,6 +65,8 @@ pub struct Api {
     pub max_wait_ms: u64,
     pub refresh_ms: u64,
     pub flush_ms: u64,
+    pub max_streams: usize,
+    pub heartbeat_ms: u64,
     pub stop_seconds: u64,
 }
 
@@ -76,6 +88,9 @@ pub struct Keeper {
     pub sweep_after_ms: u64,
     pub republish_seconds: u64,
     pub cleanup_after_seconds: u32,
+    pub holds_ms: u64,
+    pub payments_ms: u64,
+    pub late_payment_seconds: u32,
 }
 
 /// `[worker]`: persisters and keepers alike.
@@ -143,14 +158,20 @@ impl Settings {
             ("api.max_wait_ms", self.api.max_wait_ms),
             ("api.refresh_ms", self.api.refresh_ms),
             ("api.flush_ms", self.api.flush_ms),
+            ("api.heartbeat_ms", self.api.heartbeat_ms),
             ("persister.batch_reservations", self.persister.batch_reservations as u64),
             ("persister.discover_ms", self.persister.discover_ms),
             ("keeper.tick_ms", self.keeper.tick_ms),
             ("keeper.republish_seconds", self.keeper.republish_seconds),
+            ("keeper.holds_ms", self.keeper.holds_ms),
+            ("keeper.payments_ms", self.keeper.payments_ms),
         ];
         if let Some((name, _)) = least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(InvalidSettings::field(name, &"must be at least 1"));
         }
+        let invalid = |error: payments::InvalidConfig| InvalidSettings(error.to_string());
+        self.payments.check().map_err(invalid)?;
+        self.webhooks.check()?;
         let patience_ms = self.postgres.acquire_timeout_ms.saturating_add(self.postgres.statement_timeout_ms);
         let patience_ms = patience_ms.max(2_000 * u64::from(self.rabbitmq.heartbeat_seconds));
         if self.worker.watchdog_seconds.saturating_mul(1_000) <= patience_ms {
@@ -200,7 +221,7 @@ impl Api {
 }
 
 /// A list, or one text with commas, which is all an environment variable can hold.
-fn comma_separated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn comma_separated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum ListOrText {
@@ -247,11 +268,17 @@ mod tests {
             ("FLASHSALE__API__PORT", "3999"),
             ("FLASHSALE__API__CORS_ORIGINS", "https://a.example, https://b.example"),
             ("FLASHSALE__API__ADMIN_TOKEN", "123456789012345678e2"),
+            ("FLASHSALE__LIMITS__PURCHASE_PER_USER", "10/60"),
+            ("FLASHSALE__LIMITS__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
             ("FLASHSALE_URL", "http://a.client.variable"),
         ])
         .unwrap();
         assert_eq!(settings.api.port, 3999);
         assert_eq!(settings.api.cors_origins, ["https://a.example", "https://b.example"]);
+        assert_eq!(settings.limits.purchase_per_user.map(|rate| (rate.count(), rate.seconds())), Some((10, 60)));
+        assert_eq!(settings.limits.read_per_ip, None);
+        let proxies: Vec<String> = settings.limits.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
         assert_eq!(settings.api.admin_token().unwrap().unwrap().expose_secret(), "123456789012345678e2");
     }
 
@@ -264,12 +291,18 @@ mod tests {
             ("FLASHSALE__LOG__FORMAT", "xml", "log.format"),
             ("FLASHSALE__KEEPER__TICK_MS", "0", "keeper.tick_ms"),
             ("FLASHSALE__RABBITMQ__PREFETCH", "-1", "rabbitmq.prefetch"),
+            ("FLASHSALE__LIMITS__LOGIN_PER_IP", "10/minute", "limits.login_per_ip"),
+            ("FLASHSALE__LIMITS__TRUSTED_PROXIES", "10.0.0.0/8,proxy", "limits.trusted_proxies"),
             ("FLASHSALE__WORKER__WATCHDOG_SECONDS", "20", "worker.watchdog_seconds"),
             ("FLASHSALE__POSTGRES__STATEMENT_TIMEOUT_MS", "28000", "worker.watchdog_seconds"),
             ("FLASHSALE__RABBITMQ__URL", "http://planted-secret@h", "rabbitmq.url"),
             ("FLASHSALE__POSTGRES__URL", "mysql://planted-secret@h", "postgres.url"),
             ("FLASHSALE__POSTGRES__OWNER_URL", "mysql://planted-secret@h", "postgres.owner_url"),
             ("FLASHSALE__REDIS__URL", "127.0.0.1:6379", "redis.url"),
+            ("FLASHSALE__PAYMENTS__PROVIDER", "paypal", "payments.provider"),
+            ("FLASHSALE__PAYMENTS__PROVIDER", "stripe", "payments.webhook_secret"),
+            ("FLASHSALE__PAYMENTS__PAY_LIMIT_SECONDS", "0", "payments.pay_limit_seconds"),
+            ("FLASHSALE__PAYMENTS__SIMULATED_FAILURE_PERCENT", "101", "payments.simulated_failure_percent"),
         ] {
             let problem = load(&[(name, value)]).unwrap_err().to_string();
             assert!(problem.contains(field), "{name}={value}: {problem}");
@@ -292,6 +325,8 @@ mod tests {
         let settings = load(&[
             ("FLASHSALE__API__ADMIN_TOKEN", "planted-secret-token"),
             ("FLASHSALE__POSTGRES__URL", "postgres://u:planted-secret@h/d"),
+            ("FLASHSALE__PAYMENTS__WEBHOOK_SECRET", "planted-secret-of-webhooks"),
+            ("FLASHSALE__PAYMENTS__STRIPE_SECRET_KEY", "sk_test_planted-secret"),
         ])
         .unwrap();
         assert!(!format!("{settings:?}").contains("planted-secret"));

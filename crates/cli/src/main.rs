@@ -1,4 +1,4 @@
-//! `flashsale`: what an operator types. Talks to the API over HTTP and to nothing else.
+//! `flashsale`: what an operator types. Talks to the API over HTTP and to nothing else; `flashsale token` to nobody.
 //!
 //! One file for each group of commands. Exit codes: 0 done, 1 not done, 2 asked in a way that cannot be done.
 
@@ -6,6 +6,7 @@ mod api;
 mod dead_letters;
 mod error;
 mod output;
+mod token;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Group {
     /// Messages that became no order: look at them, try them again, give them up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Prints a buyer's token for an API with auth.mode = "jwt" and HS256; asks nobody
+    Token(token::Command),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -52,8 +55,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(url: Option<&str>, output: Output, group: Group) -> Result<ExitCode, Error> {
-    let client = Client::new(url, std::env::var("FLASHSALE_ADMIN_TOKEN").ok().as_deref())?;
+    let client = || Client::new(url, std::env::var("FLASHSALE_ADMIN_TOKEN").ok().as_deref());
     match group {
-        Group::DeadLetters(command) => dead_letters::run(&client, output, command).await,
+        Group::DeadLetters(command) => dead_letters::run(&client()?, output, command).await,
+        Group::Token(command) => token::run(output, &command),
     }
 }

@@ -44,6 +44,8 @@ named! {
         BrokerPublished = "broker.published",
         /// A publish is over, as a rule confirmed; its buyers have not been told.
         ApiConfirmed = "api.confirmed",
+        /// An operator's change of a sale is committed; its gate has not been told.
+        ApiEdited = "api.edited",
         /// A persister holds deliveries and has written nothing.
         PersisterGathered = "persister.gathered",
         /// Orders are committed; their messages are not acknowledged.
@@ -54,6 +56,10 @@ named! {
         KeeperAdjusted = "keeper.adjusted",
         /// A keeper has published outbox entries again, confirmed or perhaps.
         KeeperRepublished = "keeper.republished",
+        /// The provider has taken a payment's money; PostgreSQL does not know.
+        KeeperCaptured = "keeper.captured",
+        /// A receiver has answered some webhooks; PostgreSQL does not know.
+        KeeperDelivered = "keeper.delivered",
         /// A reconciler has raised the epoch.
         ReconcileFenced = "reconcile.fenced",
         /// The dead queues are unbound and drained.

@@ -13,9 +13,12 @@ mod rebuild;
 mod reconciler;
 mod redrive;
 mod report;
+mod synchronize;
+mod teller;
 mod verify;
 
 pub use plan::{Plan, Reason, Seen, plan};
 pub use reconciler::{Error, Outcome, Reconciler};
 pub use report::Report;
+pub use teller::Teller;
 pub use verify::{Books, Invariant, Verification};

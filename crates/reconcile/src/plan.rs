@@ -7,6 +7,7 @@ use failpoints::Bug;
 use inventory::Probe;
 use ledger::Sale;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What to do for one sale.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,12 +16,12 @@ pub enum Plan {
     Nothing,
     /// Raise the epoch, drain, and install a new gate.
     Rebuild(Reason),
-    /// The window has passed and nothing is on its way any more: the sale is over.
+    /// The window has passed or an operator has ended the sale, and nothing is on its way any more.
     End,
 }
 
 /// Why a gate is rebuilt.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The sale never had a gate.
@@ -85,13 +86,16 @@ pub fn plan(sale: &Sale, seen: Option<&Seen>) -> Plan {
     let (Some(installation), Some(Seen { probe, queued })) = (&sale.installation, seen) else {
         return Plan::Rebuild(Reason::GateLost);
     };
-    if probe.gate.as_ref().is_none_or(|gate| gate.epoch != sale.epoch || !gate.open) {
-        Plan::Rebuild(Reason::GateLost)
-    } else if !probe.scripts_present {
+    let Some(gate) = probe.gate.filter(|gate| gate.epoch == sale.epoch && gate.open) else {
+        return Plan::Rebuild(Reason::GateLost);
+    };
+    // A gate that goes by other rules may still let somebody win, or will once it has heard of newer ones.
+    let is_over = sale.rules().are_over(probe.now_ms) && gate.rules.revision == sale.revision;
+    if !probe.scripts_present {
         Plan::Rebuild(Reason::ScriptsLost)
     } else if probe.server != installation.server && !failpoints::planted(Bug::ServerNotCompared) {
         Plan::Rebuild(Reason::OtherServer)
-    } else if sale.window.has_passed(probe.now_ms) && probe.outbox_len == 0 && queued.unwrap_or(0) == 0 {
+    } else if is_over && probe.outbox_len == 0 && queued.unwrap_or(0) == 0 {
         Plan::End
     } else if queued.is_none() {
         Plan::Rebuild(Reason::QueueLost)

@@ -233,7 +233,7 @@ impl<'a> Rebuild<'a> {
 
     /// Writes the new epoch's gate and its buyers, and opens it once its queue can be relied on.
     async fn install(&self, settled: &Settled, declared: Instant) -> Result<Installation, Error> {
-        let gate = NewGate { stock: settled.stock, window: self.sale.window, terms: self.sale.terms };
+        let gate = NewGate { stock: settled.stock, rules: self.sale.rules() };
         let nonce = Uuid::new_v4().simple().to_string();
         let installation = self.stores.inventory.install(self.sale_id(), self.epoch, &nonce, &gate).await?;
         let mut after = None;
@@ -254,11 +254,19 @@ impl<'a> Rebuild<'a> {
         Ok(installation)
     }
 
-    /// The last step: until PostgreSQL says so, no process knows the new epoch's scripts.
+    /// The last step: until PostgreSQL says so, no process knows the new epoch's scripts. An operator who edits the sale
+    /// meanwhile is heard first: what was paused does not open for a moment.
     async fn open(&self, installation: &Installation, report: &Report) -> Result<(), Error> {
-        let report = serde_json::json!(report);
-        let opened = self.stores.ledger.open(self.sale_id(), self.epoch, self.token, installation, &report).await?;
-        if opened { Ok(()) } else { Err(Error::TakenOver) }
+        let Reconciler { ledger, inventory, .. } = self.stores;
+        let (id, report) = (self.sale_id(), serde_json::json!(report));
+        loop {
+            let sale = ledger.sale(id).await?.filter(|sale| sale.drain_token == Some(self.token));
+            let rules = sale.ok_or(Error::TakenOver)?.rules();
+            inventory.configure(id, self.epoch, &installation.scripts, &rules).await?;
+            if ledger.open(id, self.epoch, (self.token, rules.revision), installation, &report).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// The dead epochs are drained and can never be reached again: a failure here leaves garbage, nothing worse.

@@ -100,9 +100,15 @@ impl Reconciler {
     /// # Errors
     /// PostgreSQL failed.
     pub async fn sales(&self) -> Result<Vec<Sale>, Error> {
-        let mut sales = self.ledger.sales().await?;
-        sales.retain(|sale| sale.state != SaleState::Ended);
-        Ok(sales)
+        Ok(self.ledger.sales_to_keep().await?)
+    }
+
+    /// What [`Reconciler::reconcile`] would do for `sale`.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub async fn planned(&self, sale: &Sale) -> Result<Plan, Error> {
+        Ok(plan(sale, self.look(sale).await?.as_ref()))
     }
 
     /// Looks at `sale` and does what it needs.
@@ -110,9 +116,14 @@ impl Reconciler {
     /// # Errors
     /// A store failed; nothing promised is lost and the next call starts over.
     pub async fn reconcile(&self, sale: &Sale) -> Result<Outcome, Error> {
-        match plan(sale, self.look(sale).await?.as_ref()) {
+        match self.planned(sale).await? {
             Plan::Nothing => Ok(Outcome::Intact),
-            Plan::End => Ok(if self.ledger.end(sale.id, sale.epoch).await? { Outcome::Ended } else { Outcome::Busy }),
+            Plan::End => {
+                // Whoever has a claim open is answered while there is a gate to answer.
+                self.bring_up_to_date(sale).await?;
+                let ended = self.ledger.end(sale.id, sale.epoch, sale.revision).await?;
+                Ok(if ended { Outcome::Ended } else { Outcome::Busy })
+            }
             Plan::Rebuild(reason) => self.rebuild(sale, reason, Seeding::Recover).await,
         }
     }

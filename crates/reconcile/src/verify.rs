@@ -4,24 +4,28 @@ use std::collections::HashSet;
 
 use domain::{Epoch, Reservation, ReservationId, SaleId, SaleState};
 use inventory::Snapshot;
-use ledger::LedgerBooks;
+use ledger::{Adjustment, LedgerBooks};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::reconciler::{Error, Reconciler};
 
 /// An exact reading of one sale's books, taken while the sale may be running.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// The sale.
+    #[schema(value_type = uuid::Uuid)]
     pub sale_id: SaleId,
     /// Its epoch.
+    #[schema(value_type = i64)]
     pub epoch: Epoch,
-    /// Its state.
+    /// Its state: `closed`, `draining`, `open` or `ended`.
+    #[schema(value_type = String, example = "open")]
     pub state: SaleState,
     /// Whether every invariant holds.
     pub ok: bool,
-    /// Whether nothing is on its way: outbox, queue and adjustments are empty.
+    /// Whether nothing is on its way: outbox, queue and adjustments are empty, and no money is to be taken or given back.
     pub settled: bool,
     /// The sum.
     pub books: Books,
@@ -31,8 +35,8 @@ pub struct Verification {
     pub invariants: Vec<Invariant>,
 }
 
-/// Where the units of a sale are: S + A + F + R + D = total, always.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// Where the units of a sale are: S + A + F + R + D + W = total, always.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Books {
     /// The sale's stock.
@@ -47,12 +51,14 @@ pub struct Books {
     pub adjustments: i64,
     /// D: units behind unresolved dead letters.
     pub dead_letters: i64,
-    /// S + A + F + R + D.
+    /// W: units that the gate has given to a claim and PostgreSQL has not booked yet.
+    pub claimed: i64,
+    /// S + A + F + R + D + W.
     pub sum: i64,
 }
 
 /// One invariant.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Invariant {
     /// Its name.
@@ -140,23 +146,28 @@ impl Reading<'_> {
 
     fn books(&self) -> Books {
         let adjusted = |id: i64| self.gate.is_some_and(|gate| gate.adjusted.contains(&id));
-        let pending = self.ledger.pending.iter().filter(|adjustment| !adjusted(adjustment.id));
+        let (claims, adjustments): (Vec<_>, Vec<_>) = self.ledger.pending.iter().partition(|pending| pending.is_claim);
+        let units = |pending: &[&Adjustment], booked: bool| -> i64 {
+            pending.iter().filter(|one| adjusted(one.id) == booked).map(|one| i64::from(one.delta)).sum()
+        };
         let mut books = Books {
             total: self.ledger.sale.total_stock,
             sold: self.ledger.active_units,
             available: 0,
             in_flight: self.in_flight.iter().map(|reservation| i64::from(reservation.quantity.get())).sum(),
-            adjustments: pending.map(|adjustment| i64::from(adjustment.delta)).sum(),
+            adjustments: units(&adjustments, false),
             dead_letters: self.ledger.dead_letter_units,
+            claimed: -units(&claims, true),
             sum: 0,
         };
         books.available = match self.gate {
             Some(gate) => gate.gate.stock,
             None if self.needs_gate() => 0,
             // What is not sold is simply left over.
-            None => books.total - books.sold - books.adjustments - books.dead_letters,
+            None => books.total - books.sold - books.adjustments - books.dead_letters - books.claimed,
         };
-        books.sum = books.sold + books.available + books.in_flight + books.adjustments + books.dead_letters;
+        books.sum =
+            books.sold + books.available + books.in_flight + books.adjustments + books.dead_letters + books.claimed;
         books
     }
 
@@ -167,6 +178,7 @@ impl Reading<'_> {
             Invariant::equal("sold_counter_is_sum_of_orders", ledger.active_units, ledger.sale.sold),
             Invariant::equal("one_order_per_user", ledger.orders, ledger.distinct_users),
             Invariant::equal("no_reservation_refused", 0, ledger.refused_orders),
+            Invariant::equal("every_payment_fits_its_order", 0, ledger.misfit_payments),
             Invariant::equal("every_unit_is_somewhere", books.total, books.sum),
         ];
         if self.needs_gate() {
@@ -196,7 +208,7 @@ impl Reading<'_> {
         // What comes back after the end has no gate to go to.
         let adjusted_all = self.ledger.pending.is_empty() || self.ledger.sale.state == SaleState::Ended;
         let outbox_empty = self.gate.is_none_or(|gate| gate.outbox.is_empty());
-        outbox_empty && self.queued_messages == 0 && adjusted_all
+        outbox_empty && self.queued_messages == 0 && adjusted_all && self.ledger.payments_due == 0
     }
 }
 

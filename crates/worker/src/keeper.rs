@@ -183,25 +183,10 @@ impl Tender {
         let reconciler = self.reconciler.telling(move || going_on.renew());
         let outcome = reconciler.reconcile(sale).await?;
         if outcome == Outcome::Intact {
-            self.adjust(sale, busy).await?;
+            // Whatever the gate could not be told, what was promised is published again.
+            let told = reconciler.bring_up_to_date(sale).await;
             self.sweep(sale, &reconciler, busy).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives units back to the gate that PostgreSQL has booked back. An adjustment belongs to the gate of one epoch;
-    /// where that was raised meanwhile, the rebuild has counted it in.
-    async fn adjust(&self, sale: &Sale, busy: &Busy) -> Result<()> {
-        let Some(installation) = &sale.installation else { return Ok(()) };
-        let mut pending = self.ledger.pending_adjustments(sale.id).await?;
-        pending.retain(|adjustment| adjustment.epoch == sale.epoch);
-        for chunk in pending.chunks(inventory::MAX_BATCH) {
-            let deltas: Vec<(i64, i64)> = chunk.iter().map(|row| (row.id, i64::from(row.delta))).collect();
-            self.inventory.adjust(sale.id, sale.epoch, &installation.scripts, &deltas).await?;
-            failpoints::reach(Point::KeeperAdjusted);
-            let ids: Vec<i64> = chunk.iter().map(|row| row.id).collect();
-            self.ledger.mark_applied(&ids).await?;
-            busy.renew();
+            told?;
         }
         Ok(())
     }

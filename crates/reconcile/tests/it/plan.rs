@@ -1,7 +1,7 @@
 //! Every plan, from everything that may be seen.
 
 use chrono::DateTime;
-use domain::{Epoch, Installation, Quantity, SaleId, SaleState, Scripts, ServerIdentity, Terms, Window};
+use domain::{Epoch, Halt, Installation, Quantity, Rules, SaleId, SaleState, Scripts, ServerIdentity, Terms, Window};
 use inventory::{Gate, Probe};
 use ledger::Sale;
 use reconcile::{Plan, Reason, Seen, plan};
@@ -25,10 +25,19 @@ fn server() -> ServerIdentity {
 fn sale() -> Sale {
     let at = |ms| DateTime::from_timestamp_millis(ms).unwrap();
     let sha = |name: &str| name.to_owned();
-    let scripts = Scripts { reserve: sha("r"), adjust: sha("a"), open: sha("o"), close: sha("c") };
+    let scripts = Scripts {
+        reserve: sha("r"),
+        adjust: sha("a"),
+        open: sha("o"),
+        close: sha("c"),
+        configure: sha("f"),
+        claim: sha("l"),
+    };
     Sale {
         id: SaleId(uuid::Uuid::nil()),
         name: "A sale".to_owned(),
+        description: None,
+        image_url: None,
         total_stock: 10,
         sold: 4,
         terms: terms(),
@@ -36,6 +45,8 @@ fn sale() -> Sale {
         starts_at: at(window().starts_ms),
         ends_at: at(window().ends_ms),
         window: window(),
+        halted: None,
+        revision: 0,
         epoch: Epoch(3),
         valid_from_epoch: Epoch(0),
         drained_through: Epoch(2),
@@ -50,7 +61,7 @@ fn sale() -> Sale {
 
 /// What the stores hold of it where nothing was lost.
 fn intact() -> Seen {
-    let gate = Gate { epoch: Epoch(3), open: true, stock: 6, window: window(), terms: terms() };
+    let gate = Gate { epoch: Epoch(3), open: true, stock: 6, rules: sale().rules() };
     let probe = Probe { now_ms: NOW_MS, server: server(), gate: Some(gate), scripts_present: true, outbox_len: 2 };
     Seen { probe, queued: Some(1) }
 }
@@ -110,6 +121,29 @@ fn a_sale_ends_when_its_window_has_passed_and_nothing_is_on_its_way() {
         });
         assert_eq!(plan(&sale(), Some(&seen)), expected, "{what}");
     }
+}
+
+#[test]
+fn a_sale_that_an_operator_has_ended_ends_like_one_whose_window_has_passed_once_the_gate_knows() {
+    let ended = Sale { halted: Some(Halt::Ended), revision: 4, ..sale() };
+    let knows = |seen: &mut Seen| gate(seen).rules = Rules { halted: Some(Halt::Ended), revision: 4, ..sale().rules() };
+    let empty = |seen: &mut Seen| (seen.probe.outbox_len, seen.queued) = (0, Some(0));
+    let both = seen(|seen| {
+        knows(seen);
+        empty(seen);
+    });
+    assert_eq!(plan(&ended, Some(&both)), Plan::End);
+    assert_eq!(plan(&ended, Some(&seen(knows))), Plan::Nothing, "what was won is on its way");
+    assert_eq!(plan(&ended, Some(&seen(empty))), Plan::Nothing, "the gate may still let somebody win");
+    // An operator has prolonged the sale since it was read.
+    let newer = seen(|seen| {
+        over(seen);
+        gate(seen).rules.revision = 1;
+    });
+    assert_eq!(plan(&sale(), Some(&newer)), Plan::Nothing);
+    let paused = Sale { halted: Some(Halt::Paused), ..sale() };
+    assert_eq!(plan(&paused, Some(&seen(empty))), Plan::Nothing, "a paused sale goes on");
+    assert_eq!(plan(&paused, Some(&seen(over))), Plan::End, "until its window has passed");
 }
 
 #[test]

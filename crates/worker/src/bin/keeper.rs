@@ -1,10 +1,17 @@
-//! `flashsale-keeper`: looks after every sale once a second, until SIGTERM.
+//! `flashsale-keeper`: looks after every sale once a second, expires orders, takes payments further and tells webhooks,
+//! until SIGTERM.
+
+use std::sync::Arc;
 
 use anyhow::Result;
 use boot::{Servers, Settings, Watchdog};
 use inventory::Inventory;
 use ledger::Ledger;
-use worker::Keeper;
+use payments::Provider;
+use reconcile::{Reconciler, Teller};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use worker::{Holds, Keeper, Payments, Webhooks};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -15,9 +22,42 @@ async fn main() -> Result<()> {
     let watchdog = Watchdog::start(&settings.worker)?;
     let ledger = Ledger::new(&settings.postgres)?;
     let inventory = Inventory::new(&settings.redis)?;
+    let provider = Provider::new(&settings.payments, boot::clock::now_ms)?;
+    let reconciler = Reconciler::new(ledger.clone(), inventory.clone(), settings.rabbitmq.clone());
+    let teller = Arc::new(Teller::new(reconciler));
+    let holds = Holds::new(ledger.clone(), Arc::clone(&teller), &settings.keeper, watchdog.clone());
+    let payments = Payments::new((ledger.clone(), teller), provider, &settings.keeper, watchdog.clone());
+    let webhooks = Webhooks::new(ledger.clone(), settings.webhooks, watchdog.clone())?;
     let stores = (ledger.clone(), inventory, settings.rabbitmq);
     let mut keeper = Keeper::new(stores, settings.keeper, &servers, watchdog.clone());
-    keeper.run(watchdog.stop_requested()).await?;
+
+    let stop = CancellationToken::new();
+    let mut loops = JoinSet::new();
+    loops.spawn(holds.run(stop.clone()));
+    loops.spawn(payments.run(stop.clone()));
+    loops.spawn(webhooks.run(stop.clone()));
+    let stop_requested = async {
+        watchdog.stop_requested().await?;
+        stop.cancel();
+        Ok(())
+    };
+    tokio::select! {
+        kept = keeper.run(stop_requested) => kept?,
+        panic = first_panic(&mut loops) => return Err(panic.into()),
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended?;
+    }
     ledger.close().await;
     Ok(())
+}
+
+/// A loop that is over because there is nothing to do in it is no fault.
+async fn first_panic(loops: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = loops.join_next().await {
+        if let Err(panic) = ended {
+            return panic;
+        }
+    }
+    std::future::pending().await
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use broker::Drain;
 use domain::{Quantity, Reservation, ReservationBatch, ReservationId, SaleId, UserId};
 use inventory::{Attempt, Decision, Inventory};
-use ledger::Sale;
+use ledger::{NewSale, Sale};
 use serde_json::Value;
-use testkit::{Api, Stack, Told, buy_one_by_one, rush};
+use testkit::{Api, Stack, Told, buy_one_by_one, new_sale, rush};
 use uuid::Uuid;
 
 /// Longer than anything here takes on a busy machine.
@@ -23,8 +23,12 @@ pub(crate) struct Shop {
 impl Shop {
     /// An open sale of `stock` units, that nobody persists or keeps yet.
     pub(crate) async fn open(stock: u32) -> Self {
-        let stack = Stack::new().await;
-        let sale = stack.create_sale(stock).await;
+        Self::on(Stack::new().await, &new_sale(stock)).await
+    }
+
+    /// With this sale, in a system that was made already.
+    pub(crate) async fn on(stack: Stack, sale: &NewSale) -> Self {
+        let sale = stack.create(sale).await;
         stack.reconcile().await;
         let api = stack.api().await;
         Self { stack, api, sale }
@@ -92,7 +96,7 @@ impl Shop {
         let row = self.row().await;
         let scripts = row.installation.unwrap().scripts;
         let (id, user_id): (_, UserId) = (ReservationId(Uuid::new_v4()), user.parse().unwrap());
-        let attempt = Attempt { user_id: user_id.clone(), id, quantity: Quantity::ONE };
+        let attempt = Attempt { user_id: user_id.clone(), id, quantity: Quantity::ONE, address: None };
         let reserved = self.inventory().reserve(self.sale, row.epoch, &scripts, &[attempt]).await.unwrap();
         let Decision::Won { outbox_id } = reserved.decisions[0].clone() else { panic!("{reserved:?}") };
         let reserved_at = inventory::reserved_at(outbox_id.as_deref().unwrap()).unwrap();

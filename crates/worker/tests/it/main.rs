@@ -4,12 +4,17 @@
 
 mod adjust;
 mod dead_queue;
+mod edits;
 mod ended;
 mod fixture;
 mod gate;
+mod holds;
+mod payments;
 mod persist;
 mod poison;
 mod start;
 mod stop;
 mod sweep;
+mod till;
 mod watchdog;
+mod webhooks;
