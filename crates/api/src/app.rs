@@ -10,16 +10,26 @@ use actix_web::{App, HttpServer, http, web};
 use anyhow::{Context, Result};
 use boot::{Outage, Settings};
 use broker::Publisher;
+use domain::SaleId;
+use identity::{Mint, Passwords};
 use inventory::Inventory;
 use ledger::Ledger;
-use reconcile::Reconciler;
+use payments::Provider;
+use reconcile::{Reconciler, Teller};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::batcher::{Batcher, Limits};
 use crate::exchange::exchange;
 use crate::guard::AdminToken;
+use crate::limits::RateLimits;
+use crate::live::Live;
+use crate::pending::Looks;
+use crate::routes::accounts::Accounts;
+use crate::routes::stats::Stats;
 use crate::tally::Tally;
+use crate::tokens::Tokens;
+use crate::turns::Turns;
 use crate::view::View;
 use crate::{body, connections, routes};
 
@@ -33,7 +43,22 @@ pub(crate) struct Process {
     pub(crate) publisher: Publisher,
     pub(crate) reconciler: Reconciler,
     pub(crate) view: Arc<View>,
+    pub(crate) live: Live,
+    pub(crate) stats: Stats,
     pub(crate) tally: Tally,
+    pub(crate) limits: RateLimits,
+    /// Of buyers' tokens; `None` where the requests' word counts.
+    pub(crate) tokens: Option<Tokens>,
+    /// `None` where the shop's accounts are somebody else's.
+    pub(crate) accounts: Option<Accounts>,
+    /// `None` where the shop takes no payments.
+    pub(crate) payments: Option<Provider>,
+    /// How long a buyer may take to pay.
+    pub(crate) pay_limit_seconds: u32,
+    pub(crate) looks: Looks,
+    /// Whoever changes a sale or an order of it takes one first.
+    pub(crate) turns: Turns,
+    teller: Teller,
     redis: inventory::Config,
     background: Mutex<JoinSet<()>>,
 }
@@ -43,11 +68,24 @@ impl Process {
     pub(crate) fn start(settings: &Settings) -> Result<Arc<Self>> {
         let ledger = Ledger::new(&settings.postgres)?;
         let inventory = Inventory::new(&settings.redis)?;
+        let reconciler = Reconciler::new(ledger.clone(), inventory.clone(), settings.rabbitmq.clone());
+        let view = Arc::new(View::new(ledger.clone(), inventory.clone()));
+        let heartbeat = Duration::from_millis(settings.api.heartbeat_ms);
         let process = Arc::new(Self {
             publisher: Publisher::start(&settings.rabbitmq),
-            reconciler: Reconciler::new(ledger.clone(), inventory.clone(), settings.rabbitmq.clone()),
-            view: Arc::new(View::new(ledger.clone(), inventory.clone())),
+            payments: Provider::new(&settings.payments, boot::clock::now_ms)?,
+            pay_limit_seconds: settings.payments.pay_limit_seconds,
+            teller: Teller::new(reconciler.clone()),
+            looks: Looks::default(),
+            turns: Turns::new(usize::try_from(settings.postgres.max_connections / 2).unwrap_or_default().max(1)),
+            reconciler,
+            live: Live::new(Arc::clone(&view), ledger.clone(), heartbeat),
+            view,
+            stats: Stats::new(&settings.postgres)?,
             tally: Tally::new(),
+            limits: RateLimits::new(settings.limits.clone(), inventory.clone()),
+            tokens: Tokens::of(&settings.auth)?,
+            accounts: accounts(&settings.auth)?,
             redis: settings.redis.clone(),
             ledger,
             inventory,
@@ -55,13 +93,37 @@ impl Process {
         });
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(&process).keep_fresh(Duration::from_millis(settings.api.refresh_ms)));
+        background.spawn(Arc::clone(&process).keep_telling());
         background.spawn(Arc::clone(&process).keep_flushing(Duration::from_millis(settings.api.flush_ms)));
+        if process.tokens.as_ref().is_some_and(Tokens::are_fetched) {
+            background.spawn(Arc::clone(&process).keep_learning_keys());
+        }
         *process.background.try_lock().context("nobody else knows this process yet")? = background;
         Ok(process)
     }
 
+    /// Tells the sale's gate at once what it has to learn, if it has; see [`Teller::tell`].
+    pub(crate) async fn tell(&self, sale: Option<SaleId>) {
+        if let Some(sale) = sale {
+            if let Err(error) = self.teller.tell(sale).await {
+                tracing::debug!(%sale, %error, "the gate could not be told at once, a keeper will");
+            }
+            self.view.refresh_soon();
+        }
+    }
+
     async fn keep_fresh(self: Arc<Self>, pause: Duration) {
         self.view.keep_fresh(pause).await;
+    }
+
+    async fn keep_learning_keys(self: Arc<Self>) {
+        if let Some(tokens) = &self.tokens {
+            tokens.keep_learning().await;
+        }
+    }
+
+    async fn keep_telling(self: Arc<Self>) {
+        tokio::join!(self.live.keep_telling(), self.live.orders().keep_telling());
     }
 
     async fn keep_flushing(self: Arc<Self>, pause: Duration) {
@@ -85,11 +147,20 @@ impl Process {
             if let Err(error) = self.tally.flush(&self.ledger).await {
                 tracing::error!(%error, "the last counts of refusals are lost");
             }
+            self.stats.close().await;
             self.ledger.close().await;
         };
         tokio::join!(flush, self.publisher.close());
         tracing::info!("stopped");
     }
+}
+
+fn accounts(auth: &identity::Config) -> Result<Option<Accounts>> {
+    if !auth.accounts {
+        return Ok(None);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Some(Accounts { mint: Mint::of(auth)?, passwords: Passwords::new(cores) }))
 }
 
 /// Binds the port and serves. The server ends by [`actix_web::dev::ServerHandle::stop`] only: SIGTERM and SIGINT are
@@ -104,6 +175,7 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Ser
     // Each HTTP thread has a Redis connection and a batcher of its own: no wake-up crosses threads.
     let server = HttpServer::new(move || {
         let inventory = Inventory::new(&shared.redis).expect("the same settings made one before");
+        let inventory = inventory.counting(shared.limits.of_purchases());
         let batcher = Batcher::new(inventory, shared.publisher.clone(), Arc::clone(&shared.view), limits);
         actix_web::rt::spawn(connections::keep_ending());
         App::new()
@@ -120,9 +192,11 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Ser
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
+    let most = connections::limit(settings.max_connections, workers);
+    process.live.make_room(settings.max_streams.min(most.saturating_mul(workers) / 2));
     let server = server
         .workers(workers)
-        .max_connections(connections::limit(settings.max_connections, workers))
+        .max_connections(most)
         .on_connect(move |io, data| connections::opened(io, data, keep_alive))
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(keep_alive)
@@ -141,9 +215,24 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Ser
 
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
-        .allowed_methods([http::Method::GET, http::Method::POST])
-        .allowed_headers(["authorization", "content-type", "idempotency-key", "traceparent", "x-request-id"])
-        .expose_headers(["retry-after", "x-request-id"])
+        .allowed_methods([http::Method::GET, http::Method::POST, http::Method::PATCH])
+        .allowed_headers([
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "last-event-id",
+            "traceparent",
+            "x-request-id",
+        ])
+        .expose_headers([
+            "idempotency-replayed",
+            "link",
+            "location",
+            "ratelimit",
+            "ratelimit-policy",
+            "retry-after",
+            "x-request-id",
+        ])
         .max_age(3_600);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }

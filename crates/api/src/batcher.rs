@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use boot::Outage;
 use broker::Publisher;
-use domain::{Reservation, ReservationBatch, ReservationId, SaleId, SaleState};
+use domain::{Quantity, Reservation, ReservationBatch, ReservationId, SaleId, SaleState};
 use failpoints::{Bug, Point};
-use inventory::{Attempt, Decision, Inventory, Reserved};
+use inventory::{Attempt, Decision, Inventory, LimitedBy, Reserved};
 use tokio::sync::oneshot;
 
 use self::lanes::{Asked, Exit, Lanes};
@@ -29,17 +29,33 @@ pub(crate) use self::lanes::Limits;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
     /// Promised: on disk in Redis and confirmed by RabbitMQ.
-    Reserved { remaining: i64 },
+    Reserved(Promise),
     /// The buyer holds this reservation already.
     AlreadyPurchased(ReservationId),
     /// Fewer units are left than were asked for.
     SoldOut { remaining: i64 },
-    /// The sale has not started, or is over.
+    /// The sale has not started, is paused or is over.
     NotActive,
+    /// More units than one buyer may have.
+    OverLimit(Quantity),
+    /// The buyer, or the address, has to wait.
+    TooOften { by: LimitedBy, retry: Duration },
     /// Nothing was decided.
     Undecided,
     /// The attempt may have won or not; it is settled without the buyer.
     Unknown,
+}
+
+/// What a buyer is promised.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Promise {
+    /// Units left in the sale.
+    pub(crate) remaining: i64,
+    /// Until when the units are held, by Redis's clock (Unix time, milliseconds); `None` where nothing is to be paid, or
+    /// where it was reserved before.
+    pub(crate) held_until: Option<i64>,
+    /// An earlier call has reserved it.
+    pub(crate) is_replay: bool,
 }
 
 /// The batcher of one HTTP thread. Cheap to clone.
@@ -144,13 +160,20 @@ impl Inner {
         for ((decision, attempt), answer) in reserved.decisions.into_iter().zip(attempts).zip(answers) {
             let verdict = match decision {
                 Decision::Won { outbox_id } => {
-                    reservations.push(reservation(attempt, outbox_id));
-                    winners.push(answer);
+                    let is_replay = outbox_id.is_none();
+                    let won = reservation(attempt, outbox_id);
+                    let hold_ms = i64::from(reserved.terms.hold_seconds) * 1_000;
+                    let held_until = (hold_ms > 0 && !is_replay).then(|| won.reserved_at.saturating_add(hold_ms));
+                    let remaining = reserved.stock_left.max(0);
+                    winners.push((answer, Promise { remaining, held_until, is_replay }));
+                    reservations.push(won);
                     continue;
                 }
                 Decision::Holds(id) => Verdict::AlreadyPurchased(id),
                 Decision::NotEnough { left } => Verdict::SoldOut { remaining: left.max(0) },
-                Decision::NotStarted | Decision::Ended => Verdict::NotActive,
+                Decision::NotStarted | Decision::Ended | Decision::Paused => Verdict::NotActive,
+                Decision::OverLimit { limit } => Verdict::OverLimit(limit),
+                Decision::TooOften { by, retry } => Verdict::TooOften { by, retry },
                 Decision::Closed | Decision::OutboxFull => Verdict::Undecided,
             };
             // A buyer who has gone away needs no answer.
@@ -159,22 +182,25 @@ impl Inner {
         if !winners.is_empty() {
             let batch =
                 ReservationBatch { sale_id: view.sale.id, epoch: view.sale.epoch, terms: reserved.terms, reservations };
-            let remaining = reserved.stock_left;
-            actix_web::rt::spawn(Rc::clone(self).promise(batch, winners, remaining));
+            actix_web::rt::spawn(Rc::clone(self).promise(batch, winners));
         }
     }
 
     /// The promise: SUCCESS only for what RabbitMQ has confirmed. Otherwise the units stay taken, and the keeper
     /// publishes the outbox entry again.
-    async fn promise(self: Rc<Self>, batch: ReservationBatch, winners: Vec<oneshot::Sender<Verdict>>, remaining: i64) {
+    async fn promise(self: Rc<Self>, batch: ReservationBatch, winners: Vec<(oneshot::Sender<Verdict>, Promise)>) {
         let published = self.publisher.publish(&batch).await;
         failpoints::reach(Point::ApiConfirmed);
         self.misbehave(&batch, published.is_ok()).await;
         match published {
-            Ok(()) => answer_all(winners, Verdict::Reserved { remaining }),
+            Ok(()) => {
+                for (answer, promise) in winners {
+                    let _ = answer.send(Verdict::Reserved(promise));
+                }
+            }
             Err(error) => {
                 tracing::debug!(sale = %batch.sale_id, reservations = winners.len(), %error, "not confirmed");
-                answer_all(winners, Verdict::Unknown);
+                answer_all(winners.into_iter().map(|(answer, _)| answer), Verdict::Unknown);
             }
         }
     }
@@ -206,7 +232,7 @@ fn answer_all(answers: impl IntoIterator<Item = oneshot::Sender<Verdict>>, verdi
 
 fn reservation(attempt: Attempt, outbox_id: Option<String>) -> Reservation {
     let decided_at = outbox_id.as_deref().and_then(|id| inventory::reserved_at(id).ok());
-    let Attempt { id, user_id, quantity } = attempt;
+    let Attempt { id, user_id, quantity, .. } = attempt;
     let reserved_at = decided_at.unwrap_or_else(|| i64::try_from(boot::clock::now_ms()).unwrap_or(i64::MAX));
     Reservation { id, user_id, quantity, reserved_at, outbox_id }
 }

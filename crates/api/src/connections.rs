@@ -4,6 +4,9 @@
 //! client who sends the second head byte by byte, one who sends a body that nobody reads, and one who never takes its
 //! answers: none of them is idle to actix-web, and each would keep its connection for ever. So a connection lives for
 //! `api.keep_alive_seconds` after its last answer, whatever its client does meanwhile.
+//!
+//! An answer that is a stream lasts as long as its client takes what it is told. Whatever there is for a client waits in
+//! small buffers, and once they are full the stream is not asked for more: that, too, ends the connection in time.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -13,10 +16,15 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Extensions;
+use rustix::net::sockopt::set_socket_send_buffer_size;
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How often a thread looks for connections to end.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most bytes of a stream that the kernel keeps for a client which does not take them.
+const STREAM_BUFFER: usize = 16 * 1024;
 /// How long the client has to read the last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// Files for everything that is no connection of a client: servers, logs, the runtime ...
@@ -49,6 +57,27 @@ impl Connection {
         if self.ends.get().is_none() {
             self.ends.set(Some(now + self.keep_alive));
         }
+    }
+
+    /// The answer to the request at work is a stream. It ends when the client has taken nothing for `patience`, whether
+    /// its machine is gone, which the kernel notices, or it does not read, which shows by [`Connection::last_for`].
+    pub(crate) fn stream(&self, patience: Duration) {
+        // Without these a client costs more memory or is given up later, by the kernel's own limits.
+        let _ = set_socket_send_buffer_size(&self.wire, STREAM_BUFFER);
+        #[cfg(target_os = "linux")]
+        let _ = set_tcp_user_timeout(&self.wire, u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
+        self.last_for(patience);
+    }
+
+    /// There was room for more of the stream: it goes on for `patience` at least.
+    pub(crate) fn last_for(&self, patience: Duration) {
+        self.ends.set(Some(Instant::now() + patience));
+    }
+
+    /// Whether the client has closed its side. actix-web takes that for a client who has no more questions, and would
+    /// go on with the stream until the wire breaks.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.wire.peek(&mut [0]), Ok(0))
     }
 
     /// Ends the connection as soon as the client had time to read the answer, however much it still sends.

@@ -1,8 +1,8 @@
-//! Lets operators in, and nobody else.
+//! Lets operators in, and nobody else; and reads what a request brings to be let in.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 use secrecy::{ExposeSecret, SecretString};
@@ -19,22 +19,36 @@ pub(crate) async fn operators_only(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let mut given = request.headers().get_all(header::AUTHORIZATION);
-    // Of two, one is another proxy's or an attacker's guess at which one counts: neither does.
-    let given = match (given.next(), given.next()) {
-        (Some(only), None) => only.as_bytes(),
-        _ => b"",
-    };
-    let detail = match &token.0 {
-        None => "This API runs without an operator's token, so no admin request is answered",
-        Some(token) if bearer(given).is_some_and(|given| same(given, token)) => {
+    let detail = match (&token.0, credentials(request.headers())) {
+        (None, _) => "This API runs without an operator's token, so no admin request is answered",
+        (Some(token), Credentials::Bearer(given)) if same(given, token) => {
             return Ok(next.call(request).await?.map_into_left_body());
         }
-        Some(_) => "Send the header Authorization: Bearer <the operator's token>",
+        (Some(_), _) => "Send the header Authorization: Bearer <the operator's token>",
     };
     // As an answer and not as an error, which would pass by the wrapper that gives problems their body.
     let refusal = Problem::new(Code::Unauthorized, detail);
     Ok(ServiceResponse::from_err(refusal, request.into_parts().0).map_into_right_body())
+}
+
+/// What a request says in its `Authorization` headers.
+pub(crate) enum Credentials<'a> {
+    /// Nothing.
+    None,
+    /// One bearer token.
+    Bearer(&'a [u8]),
+    /// Anything else.
+    Other,
+}
+
+pub(crate) fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+    let mut given = headers.get_all(header::AUTHORIZATION);
+    match (given.next(), given.next()) {
+        (None, _) => Credentials::None,
+        (Some(only), None) => bearer(only.as_bytes()).map_or(Credentials::Other, Credentials::Bearer),
+        // Of two, one is another proxy's or an attacker's guess at which one counts: neither does.
+        _ => Credentials::Other,
+    }
 }
 
 fn bearer(header: &[u8]) -> Option<&[u8]> {

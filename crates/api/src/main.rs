@@ -3,13 +3,22 @@
 mod app;
 mod batcher;
 mod body;
+mod caller;
+mod client_ip;
 mod connections;
 mod deadline;
 mod error;
 mod exchange;
 mod guard;
+mod limits;
+mod live;
+mod openapi;
+mod pending;
+mod query;
 mod routes;
 mod tally;
+mod tokens;
+mod turns;
 mod view;
 
 use std::time::Duration;
@@ -50,6 +59,7 @@ async fn main() -> Result<()> {
         stopped = watchdog.stop_requested() => stopped?,
         ended = process.background_failed() => ended?,
     }
+    process.live.end();
     // Accepted requests finish first, then what they have counted is written.
     let _ = tokio::time::timeout(Duration::from_secs(stop_seconds), handle.stop(true)).await;
     // Never ends where a thread is blocked for good; the watchdog does not wait for it.

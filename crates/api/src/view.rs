@@ -68,7 +68,7 @@ impl SaleView {
 
     /// Whether the sale is within its window and not over.
     pub(crate) fn is_active(&self, now_ms: i64) -> bool {
-        matches!(self.sale.state, SaleState::Open | SaleState::Draining) && self.sale.window.contains(now_ms)
+        matches!(self.sale.state, SaleState::Open | SaleState::Draining) && self.sale.rules().sell_at(now_ms)
     }
 }
 

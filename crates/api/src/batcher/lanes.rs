@@ -150,7 +150,8 @@ mod tests {
 
     fn enter(lanes: &Rc<Lanes>, now: Instant) -> (oneshot::Receiver<Verdict>, Option<Exit>) {
         let id = ReservationId::new_v7(1, &rand::random());
-        let attempt = Attempt { id, user_id: "ann".parse().expect("a user's id"), quantity: Quantity::ONE };
+        let attempt =
+            Attempt { id, user_id: "ann".parse().expect("a user's id"), quantity: Quantity::ONE, address: None };
         lanes.enter(SALE, attempt, now).expect("it is let in")
     }
 

@@ -1,32 +1,45 @@
 //! What operators may do.
 
 use actix_web::{HttpResponse, web};
-use reconcile::{Error, Outcome};
+use reconcile::{Error, Outcome, Verification};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
+use utoipa::ToSchema;
 
-use super::sale_id;
+use super::{OPERATOR, sale_id};
 use crate::app::Process;
 use crate::body::Body;
 use crate::error::{Code, Problem};
 
-/// What `POST /api/v1/admin/reset` takes.
-#[derive(Deserialize)]
+/// Which sale to reset.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ResetRequest {
+    #[schema(value_type = Uuid)]
     sale_id: Option<String>,
     /// Resets even while reservations are on their way: they are lost.
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Serialize)]
+/// That it was done.
+#[derive(Serialize, ToSchema)]
 struct Done {
     success: bool,
     message: String,
 }
 
-/// `POST /api/v1/admin/reset`: deletes what the sale has sold and opens it anew.
+/// Deletes what a sale has sold and opens it anew.
+#[utoipa::path(
+    post, path = "/api/v1/admin/reset", operation_id = "resetSale", tag = "Operators",
+    request_body = ResetRequest,
+    responses(
+        (status = 200, description = "It stands as on its first day.", body = Done),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 404, description = "SALE_NOT_FOUND"),
+        (status = 409, description = "RECONCILE_RUNNING, SALE_BUSY"),
+    ),
+)]
 pub(super) async fn reset(Body(body): Body, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
     let request: ResetRequest =
         serde_json::from_slice(&body).map_err(|error| Problem::new(Code::InvalidBody, error.to_string()))?;
@@ -34,7 +47,7 @@ pub(super) async fn reset(Body(body): Body, process: web::Data<Process>) -> Resu
     let sale = sale_id(&text)?;
     // On a task of its own: an operator who hangs up must not leave the sale half reset.
     let reconciler = process.reconciler.clone();
-    let reset = actix_web::rt::spawn(async move { reconciler.reset(sale, "operator", request.force).await });
+    let reset = actix_web::rt::spawn(async move { reconciler.reset(sale, OPERATOR, request.force).await });
     let outcome = reset.await.map_err(|error| Problem::unavailable(&error))?.map_err(problem)?;
     if outcome == Outcome::Busy {
         return Err(Problem::new(Code::ReconcileRunning, "Another reconcile of this sale is running; try again"));
@@ -44,7 +57,17 @@ pub(super) async fn reset(Body(body): Body, process: web::Data<Process>) -> Resu
     Ok(HttpResponse::Ok().json(Done { success: true, message: format!("Sale {sale} has been reset") }))
 }
 
-/// `GET /api/v1/admin/sales/{saleId}/verify`: every invariant of the sale, expected and actual.
+/// Every invariant of a sale, expected and actual.
+#[utoipa::path(
+    get, path = "/api/v1/admin/sales/{saleId}/verify", operation_id = "verifySale", tag = "Operators",
+    params(("saleId" = Uuid, Path)),
+    responses(
+        (status = 200, description = "An exact reading, taken while the sale may be running.", body = Verification),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 404, description = "SALE_NOT_FOUND"),
+        (status = 409, description = "RECONCILE_RUNNING"),
+    ),
+)]
 pub(super) async fn verify(path: web::Path<String>, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
     let sale = sale_id(&path)?;
     let reconciler = process.reconciler.clone();
@@ -54,7 +77,7 @@ pub(super) async fn verify(path: web::Path<String>, process: web::Data<Process>)
     Ok(HttpResponse::Ok().json(verification))
 }
 
-fn problem(error: Error) -> Problem {
+pub(super) fn problem(error: Error) -> Problem {
     match error {
         Error::UnknownSale(id) => Problem::new(Code::SaleNotFound, format!("there is no sale {id}")),
         Error::InFlight(_) => Problem::new(Code::SaleBusy, format!("{error}; wait, or send \"force\": true")),

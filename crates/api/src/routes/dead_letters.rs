@@ -1,7 +1,5 @@
 //! Messages that became no order: listed, read, and decided about by operators.
 
-use std::str::FromStr;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,27 +8,29 @@ use domain::{Epoch, ReservationId, SaleId};
 use ledger::{BuriedLetter, LetterFilter, Resolution, Verdict};
 use reconcile::Error;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::sale_id;
+use super::{OPERATOR, sale_id, usual_uuid};
 use crate::app::Process;
 use crate::error::{Code, Problem};
+use crate::query::{Query, bad_cursor, page};
 
-/// Who decides, in the audit trail.
-const ACTOR: &str = "operator";
-
-const DEFAULT_LIMIT: i64 = 50;
-const LARGEST_LIMIT: i64 = 200;
-
-/// One dead letter.
-#[derive(Serialize)]
+/// A message that became no order. Of one that nobody can read, only the body and the queue it came from are known.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetter)]
 struct Letter {
     id: Uuid,
+    #[schema(value_type = Option<Uuid>, required)]
     sale_id: Option<SaleId>,
+    #[schema(value_type = Option<i64>, required)]
     epoch: Option<Epoch>,
+    #[schema(value_type = Option<Uuid>, required)]
     order_id: Option<ReservationId>,
+    #[schema(required)]
     user_id: Option<String>,
+    #[schema(required)]
     quantity: Option<i32>,
     reason: String,
     /// The message as text, or in Base64 where it is none; a list has its first kilobytes only.
@@ -40,7 +40,10 @@ struct Letter {
     /// Length of the whole message.
     body_bytes: i32,
     created_at: DateTime<Utc>,
+    #[schema(required)]
     resolved_at: Option<DateTime<Utc>>,
+    /// `redriven`, `discarded` or `split`.
+    #[schema(required)]
     resolution: Option<&'static str>,
 }
 
@@ -80,17 +83,21 @@ fn readable(mut body: Vec<u8>, cut: bool) -> (String, &'static str) {
     }
 }
 
-#[derive(Serialize)]
+/// A page of dead letters.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetters)]
 struct Page {
     dead_letters: Vec<Letter>,
     /// Where the next page begins; null on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
 /// What a decision has come to.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetterDecided)]
 struct Decided {
     success: bool,
     resolution: &'static str,
@@ -98,40 +105,80 @@ struct Decided {
     message: String,
 }
 
-/// `GET /api/v1/admin/dead-letters?saleId=&state=&cursor=&limit=`: the oldest first.
+/// Messages that became no order, the oldest first.
+#[utoipa::path(
+    get, path = "/api/v1/admin/dead-letters", operation_id = "listDeadLetters", tag = "Operators",
+    params(
+        ("saleId" = Option<Uuid>, Query, description = "Of this sale only."),
+        ("state" = Option<String>, Query, description = "`unresolved` (the default), `resolved` or `all`."),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before."),
+        ("limit" = Option<i64>, Query, description = "How many at most; 50 unless told.", minimum = 1, maximum = 200),
+    ),
+    responses(
+        (status = 200, description = "A page of them.", body = Page),
+        (status = 400, description = "BAD_REQUEST, INVALID_FIELD"),
+    ),
+)]
 pub(super) async fn list(request: HttpRequest, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
-    let filter = filter(request.query_string())?;
+    let filter = filter(&Query::of(&request, &["saleId", "state", "cursor", "limit"])?)?;
     // One more than asked for tells whether there is a next page.
     let one_more = LetterFilter { limit: filter.limit + 1, ..filter };
-    let mut letters = process.ledger.dead_letters(&one_more).await.map_err(|error| Problem::unavailable(&error))?;
-    let limit = usize::try_from(filter.limit).unwrap_or_default();
-    let more = letters.len() > limit;
-    letters.truncate(limit);
+    let letters = process.ledger.dead_letters(&one_more).await.map_err(|error| Problem::unavailable(&error))?;
+    let (letters, more) = page(letters, filter.limit);
     let next_cursor = letters.last().filter(|_| more).map(|last| cursor(last.created_at, last.id));
     Ok(HttpResponse::Ok().json(Page { dead_letters: letters.into_iter().map(Letter::of).collect(), next_cursor }))
 }
 
-/// `GET /api/v1/admin/dead-letters/{id}`: with its whole message.
+/// One dead letter with its whole message.
+#[utoipa::path(
+    get, path = "/api/v1/admin/dead-letters/{id}", operation_id = "deadLetter", tag = "Operators",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The dead letter.", body = Letter),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 404, description = "DEAD_LETTER_NOT_FOUND"),
+    ),
+)]
 pub(super) async fn show(path: web::Path<String>, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
-    let id = letter_id(&path)?;
+    let id = usual_uuid("id", &path)?;
     let letter = process.ledger.dead_letter(id).await.map_err(|error| Problem::unavailable(&error))?;
     Ok(HttpResponse::Ok().json(Letter::of(letter.ok_or_else(|| not_found(id))?)))
 }
 
-/// `POST /api/v1/admin/dead-letters/{id}/redrive`: tries again to make an order of it.
+/// Tries again to make an order of a dead letter.
+#[utoipa::path(
+    post, path = "/api/v1/admin/dead-letters/{id}/redrive", operation_id = "redriveDeadLetter", tag = "Operators",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "It is resolved.", body = Decided),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 404, description = "DEAD_LETTER_NOT_FOUND"),
+        (status = 409, description = "DEAD_LETTER_RESOLVED, RECONCILE_RUNNING, REDRIVE_FAILED"),
+    ),
+)]
 pub(super) async fn redrive(path: web::Path<String>, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
-    let id = letter_id(&path)?;
+    let id = usual_uuid("id", &path)?;
     let reconciler = process.reconciler.clone();
     // On a task of its own: a message of many reservations must not be left half done by an operator who hangs up.
-    let redriven = actix_web::rt::spawn(async move { reconciler.redrive(id, ACTOR).await });
+    let redriven = actix_web::rt::spawn(async move { reconciler.redrive(id, OPERATOR).await });
     let verdict = redriven.await.map_err(|error| Problem::unavailable(&error))?;
     answer(id, verdict.map_err(|error: Error| Problem::unavailable(&error))?)
 }
 
-/// `POST /api/v1/admin/dead-letters/{id}/discard`: gives its units back.
+/// Gives up a dead letter; its units come back.
+#[utoipa::path(
+    post, path = "/api/v1/admin/dead-letters/{id}/discard", operation_id = "discardDeadLetter", tag = "Operators",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "It is resolved.", body = Decided),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 404, description = "DEAD_LETTER_NOT_FOUND"),
+        (status = 409, description = "DEAD_LETTER_RESOLVED, RECONCILE_RUNNING"),
+    ),
+)]
 pub(super) async fn discard(path: web::Path<String>, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
-    let id = letter_id(&path)?;
-    answer(id, process.ledger.discard(id, ACTOR).await.map_err(|error| Problem::unavailable(&error))?)
+    let id = usual_uuid("id", &path)?;
+    answer(id, process.ledger.discard(id, OPERATOR).await.map_err(|error| Problem::unavailable(&error))?)
 }
 
 fn answer(id: Uuid, verdict: Verdict) -> Result<HttpResponse, Problem> {
@@ -158,30 +205,14 @@ fn not_found(id: Uuid) -> Problem {
     Problem::new(Code::DeadLetterNotFound, format!("there is no dead letter {id}"))
 }
 
-/// An id in the usual form only, as a sale's.
-fn letter_id(text: &str) -> Result<Uuid, Problem> {
-    let usual = text.len() == uuid::fmt::Hyphenated::LENGTH;
-    text.parse().ok().filter(|_| usual).ok_or_else(|| Problem::field("id", &"must be a UUID"))
-}
-
-/// What a query asks for. A field that is not known, or given twice, is a mistake and no wish for everything.
-fn filter(query: &str) -> Result<LetterFilter, Problem> {
-    let fields = web::Query::<Vec<(String, String)>>::from_query(query);
-    let fields = fields.map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?.into_inner();
-    let mut filter = LetterFilter { resolved: Some(false), limit: DEFAULT_LIMIT, ..LetterFilter::default() };
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if fields[..n].iter().any(|(earlier, _)| earlier == name) {
-            return Err(Problem::field(name, &"is given twice"));
-        }
-        match name.as_str() {
-            "saleId" => filter.sale = Some(sale_id(value)?),
-            "state" => filter.resolved = state(value)?,
-            "cursor" => filter.after = Some(after(value)?),
-            "limit" => filter.limit = limit(value)?,
-            _ => return Err(Problem::field("query", &"may have saleId, state, cursor and limit")),
-        }
-    }
-    Ok(filter)
+/// What a query asks for: what is not resolved, unless it says otherwise.
+fn filter(query: &Query) -> Result<LetterFilter, Problem> {
+    Ok(LetterFilter {
+        sale: query.parsed("saleId", sale_id)?,
+        resolved: query.parsed("state", state)?.unwrap_or(Some(false)),
+        after: query.parsed("cursor", after)?,
+        limit: query.limit()?,
+    })
 }
 
 fn state(text: &str) -> Result<Option<bool>, Problem> {
@@ -191,11 +222,6 @@ fn state(text: &str) -> Result<Option<bool>, Problem> {
         "all" => Ok(None),
         _ => Err(Problem::field("state", &"must be unresolved, resolved or all")),
     }
-}
-
-fn limit(text: &str) -> Result<i64, Problem> {
-    let limit = i64::from_str(text).ok().filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
-    limit.ok_or_else(|| Problem::field("limit", &format_args!("must be a whole number from 1 to {LARGEST_LIMIT}")))
 }
 
 /// `<microseconds since 1970>.<letter id>`: the last letter of the page before.
@@ -208,7 +234,7 @@ fn after(text: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
         let (micros, id) = text.split_once('.')?;
         Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
     };
-    parse().ok_or_else(|| Problem::field("cursor", &"must be the nextCursor of another page"))
+    parse().ok_or_else(bad_cursor)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use broker::Status;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 use crate::app::Process;
 
@@ -21,9 +22,12 @@ pub(crate) struct Health {
     last: Mutex<Option<(Instant, Report)>>,
 }
 
-#[derive(Clone, Serialize)]
+/// How the servers are.
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Health)]
 struct Report {
+    /// `healthy` or `unhealthy`.
     status: &'static str,
     timestamp: DateTime<Utc>,
     /// Milliseconds.
@@ -31,15 +35,16 @@ struct Report {
     services: Services,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 struct Services {
     database: Service,
     redis: Service,
     rabbitmq: Service,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 struct Service {
+    /// `up` or `down`.
     status: &'static str,
     message: String,
 }
@@ -55,12 +60,32 @@ impl Service {
     }
 }
 
-/// `GET /livez`: asks nobody. It answers as long as the process can answer at all.
-pub(crate) async fn alive() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({ "status": "ok" }))
+/// What probes read.
+#[derive(Serialize, ToSchema)]
+struct Probe {
+    status: &'static str,
+    /// What is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
 }
 
-/// `GET /readyz`: whether this process can sell. PostgreSQL may be away: a sale goes on without it.
+/// Whether the process can answer at all. Asks nobody.
+#[utoipa::path(
+    get, path = "/livez", operation_id = "alive", tag = "Health",
+    responses((status = 200, description = "It can.", body = Probe)),
+)]
+pub(crate) async fn alive() -> HttpResponse {
+    HttpResponse::Ok().json(Probe { status: "ok", message: None })
+}
+
+/// Whether this process can sell. PostgreSQL may be away: a sale goes on without it.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "ready", tag = "Health",
+    responses(
+        (status = 200, description = "It can.", body = Probe),
+        (status = 503, description = "It cannot.", body = Probe),
+    ),
+)]
 pub(crate) async fn ready(process: web::Data<Process>) -> HttpResponse {
     let redis = ping("Redis", process.inventory.ping()).await;
     let missing = [
@@ -71,14 +96,21 @@ pub(crate) async fn ready(process: web::Data<Process>) -> HttpResponse {
     .into_iter()
     .find_map(|(fine, what)| (!fine).then_some(what));
     match missing {
-        None => HttpResponse::Ok().json(serde_json::json!({ "status": "ready" })),
+        None => HttpResponse::Ok().json(Probe { status: "ready", message: None }),
         Some(what) => HttpResponse::ServiceUnavailable()
             .insert_header(("Retry-After", "1"))
-            .json(serde_json::json!({ "status": "not ready", "message": what })),
+            .json(Probe { status: "not ready", message: Some(what) }),
     }
 }
 
-/// `GET /health`: each server's state; 503 where one is away.
+/// How PostgreSQL, Redis and RabbitMQ are.
+#[utoipa::path(
+    get, path = "/health", operation_id = "health", tag = "Health",
+    responses(
+        (status = 200, description = "All are well.", body = Report),
+        (status = 503, description = "One is away.", body = Report),
+    ),
+)]
 pub(crate) async fn health(health: web::Data<Health>, process: web::Data<Process>) -> HttpResponse {
     let mut last = health.last.lock().await;
     let report = match &*last {
@@ -91,7 +123,7 @@ pub(crate) async fn health(health: web::Data<Health>, process: web::Data<Process
     };
     match report.status {
         "healthy" => HttpResponse::Ok().json(report),
-        _ => HttpResponse::ServiceUnavailable().json(report),
+        _ => HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).json(report),
     }
 }
 

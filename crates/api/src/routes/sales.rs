@@ -3,29 +3,43 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::{HttpResponse, web};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
-use domain::{ReservationId, SaleId, SaleState};
-use serde::Serialize;
+use domain::{Halt, ReservationId, SaleId, SaleState};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{sale_id, user_id};
 use crate::app::Process;
+use crate::caller::Caller;
 use crate::error::{Code, Problem};
+use crate::query::bad_cursor;
 use crate::view::SaleView;
 
 /// One sale as buyers see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SaleStatus)]
 struct Status<'a> {
+    #[schema(value_type = Uuid)]
     sale_id: SaleId,
     name: &'a str,
+    #[schema(required)]
+    description: Option<&'a str>,
+    #[schema(required)]
+    image_url: Option<&'a str>,
     remaining_stock: i64,
     total_sold: i64,
     total_stock: i64,
     sale_active: bool,
     starts_at: DateTime<Utc>,
     ends_at: DateTime<Utc>,
+    /// `ACTIVE` or `INACTIVE`.
+    #[schema(value_type = String, example = "ACTIVE")]
     status: &'static str,
+    /// Whether an operator has stopped it until further notice.
+    paused: bool,
     per_user_limit: u32,
     unit_price_minor: i64,
     currency: &'a str,
@@ -38,6 +52,8 @@ impl<'a> Status<'a> {
         Self {
             sale_id: sale.id,
             name: &sale.name,
+            description: sale.description.as_deref(),
+            image_url: sale.image_url.as_deref(),
             remaining_stock: view.remaining(),
             total_sold: sale.sold,
             total_stock: sale.total_stock,
@@ -45,6 +61,7 @@ impl<'a> Status<'a> {
             starts_at: sale.starts_at,
             ends_at: sale.ends_at,
             status: if active { "ACTIVE" } else { "INACTIVE" },
+            paused: sale.halted == Some(Halt::Paused) && !is_over(view, now_ms),
             per_user_limit: sale.per_user_limit.get(),
             unit_price_minor: sale.terms.unit_price_minor,
             currency: sale.terms.currency.as_str(),
@@ -54,16 +71,45 @@ impl<'a> Status<'a> {
 }
 
 /// What a buyer has bought.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PurchaseOf {
     purchased: bool,
+    #[schema(value_type = Option<Uuid>, required)]
     order_id: Option<ReservationId>,
+    /// An order's state; `PENDING` while a reservation is on its way, `NOT_PURCHASED` where there is none.
+    #[schema(value_type = String, example = "CONFIRMED")]
     status: &'static str,
 }
 
-/// `GET /api/v1/sales`
-pub(super) async fn list(process: web::Data<Process>) -> Result<HttpResponse, Problem> {
+/// Which sales to list. A field that is not known is nothing to us: who caches pages adds his own.
+#[derive(Deserialize)]
+struct Wanted {
+    status: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// The sales, in the order of their start: all of them, unless told which.
+#[utoipa::path(
+    get, path = "/api/v1/sales", operation_id = "listSales", tag = "Sales",
+    params(
+        ("status" = Option<String>, Query, description = "`active`, `inactive`, `upcoming` or `ended` ones only."),
+        ("limit" = Option<i64>, Query, description = "How many at most; all of them unless told.", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "Part of the link to the next page."),
+    ),
+    responses(
+        (status = 200, description = "The sales, as they stood a moment ago.", body = Vec<Status<'_>>,
+         headers(("Link" = Option<String>, description = "The next page, with `rel=\"next\"`; none on the last one."))),
+        (status = 400, description = "BAD_REQUEST, INVALID_FIELD"),
+    ),
+)]
+pub(super) async fn list(request: HttpRequest, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
+    let wanted = web::Query::<Wanted>::from_query(request.query_string());
+    let wanted = wanted.map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?.into_inner();
+    let is_wanted = status_filter(wanted.status.as_deref())?;
+    let limit = wanted.limit.as_deref().map_or(Ok(usize::MAX), limit)?;
+    let start = wanted.cursor.as_deref().map(after).transpose()?;
     let views = match process.view.list() {
         Some(views) => views,
         None => {
@@ -72,21 +118,90 @@ pub(super) async fn list(process: web::Data<Process>) -> Result<HttpResponse, Pr
         }
     };
     let now_ms = process.view.now_ms();
-    Ok(HttpResponse::Ok().json(views.iter().map(|view| Status::of(view, now_ms)).collect::<Vec<_>>()))
+    let is_after = |view: &SaleView| start.is_none_or(|start| (view.sale.starts_at, view.sale.id) > start);
+    let mut listed = views.iter().filter(|view| is_after(view) && is_wanted(view, now_ms));
+    let page: Vec<&Arc<SaleView>> = listed.by_ref().take(limit).collect();
+    let mut response = HttpResponse::Ok();
+    if let (Some(last), Some(_)) = (page.last(), listed.next()) {
+        let status = wanted.status.map(|status| format!("status={status}&")).unwrap_or_default();
+        let cursor = cursor(last.sale.starts_at, last.sale.id);
+        let link = format!("</api/v1/sales?{status}limit={limit}&cursor={cursor}>; rel=\"next\"");
+        response.insert_header((header::LINK, link));
+    }
+    Ok(response.json(page.into_iter().map(|view| Status::of(view, now_ms)).collect::<Vec<_>>()))
 }
 
-/// `GET /api/v1/sale/{saleId}/status`
+/// Whether a sale is one of those that are asked for, at this time.
+type IsWanted = fn(&SaleView, i64) -> bool;
+
+fn status_filter(status: Option<&str>) -> Result<IsWanted, Problem> {
+    // The answers say ACTIVE: who sends that back is understood.
+    match status.map(str::to_ascii_lowercase).as_deref() {
+        None => Ok(|_, _| true),
+        Some("active") => Ok(SaleView::is_active),
+        Some("inactive") => Ok(|view, now_ms| !view.is_active(now_ms)),
+        Some("upcoming") => Ok(|view, now_ms| !is_over(view, now_ms) && now_ms < view.sale.window.starts_ms),
+        Some("ended") => Ok(is_over),
+        Some(_) => Err(Problem::field("status", &"must be active, inactive, upcoming or ended")),
+    }
+}
+
+/// Whether nothing brings it back to selling.
+pub(crate) fn is_over(view: &SaleView, now_ms: i64) -> bool {
+    view.sale.state == SaleState::Ended || view.sale.rules().are_over(now_ms)
+}
+
+fn limit(text: &str) -> Result<usize, Problem> {
+    let limit = text.parse().ok().filter(|limit| (1..=200).contains(limit));
+    limit.ok_or_else(|| Problem::field("limit", &"must be a whole number from 1 to 200"))
+}
+
+/// `<microseconds since 1970>.<sale id>`: the last sale of the page before.
+pub(super) fn cursor(starts_at: DateTime<Utc>, id: SaleId) -> String {
+    format!("{}.{id}", starts_at.timestamp_micros())
+}
+
+pub(super) fn after(text: &str) -> Result<(DateTime<Utc>, SaleId), Problem> {
+    let parse = || {
+        let (micros, id) = text.split_once('.')?;
+        Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
+    };
+    parse().ok_or_else(bad_cursor)
+}
+
+/// One sale.
+#[utoipa::path(
+    get, path = "/api/v1/sale/{saleId}/status", operation_id = "saleStatus", tag = "Sales",
+    params(("saleId" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The sale, as it stood a moment ago.", body = Status<'_>),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 404, description = "SALE_NOT_FOUND"),
+    ),
+)]
 pub(super) async fn status(path: web::Path<String>, process: web::Data<Process>) -> Result<HttpResponse, Problem> {
     let view = find(&process, sale_id(&path)?).await?;
     Ok(HttpResponse::Ok().json(Status::of(&view, process.view.now_ms())))
 }
 
-/// `GET /api/v1/sale/{saleId}/user/{userId}/purchase`
+/// What a buyer has bought from a sale.
+#[utoipa::path(
+    get, path = "/api/v1/sale/{saleId}/user/{userId}/purchase", operation_id = "purchaseOf", tag = "Purchases",
+    security((), ("buyer" = [])), params(("saleId" = Uuid, Path), ("userId" = String, Path)),
+    responses(
+        (status = 200, description = "The purchase, or that there is none.", body = PurchaseOf),
+        (status = 400, description = "INVALID_FIELD"),
+        (status = 401, description = "TOKEN_NEEDED, INVALID_TOKEN"),
+        (status = 403, description = "FORBIDDEN"),
+        (status = 404, description = "SALE_NOT_FOUND"),
+    ),
+)]
 pub(super) async fn purchase_of(
+    caller: Caller,
     path: web::Path<(String, String)>,
     process: web::Data<Process>,
 ) -> Result<HttpResponse, Problem> {
-    let (sale, user) = (sale_id(&path.0)?, user_id(&path.1)?);
+    let (sale, user) = (sale_id(&path.0)?, caller.buyer(Some(user_id(&path.1)?))?);
     let view = find(&process, sale).await?;
     // PostgreSQL first: an order is more than a reservation. While it is away the gate still knows the buyer.
     let answer = match process.ledger.order_of(sale, &user).await {

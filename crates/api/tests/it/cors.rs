@@ -14,7 +14,7 @@ async fn preflight(client: &Client, origin: &str, method: &str) -> Answer {
         .request(Method::OPTIONS, PURCHASE)
         .header("origin", origin)
         .header("access-control-request-method", method)
-        .header("access-control-request-headers", "content-type,x-request-id");
+        .header("access-control-request-headers", "content-type,idempotency-key,x-request-id");
     client.send(request).await
 }
 
@@ -40,7 +40,10 @@ async fn pages_of_a_named_origin_may_call_and_read_and_those_of_others_may_not()
         for path in ["/api/v1/sales", "/nothing/here"] {
             let answer = get_from(&api.client, origin, path).await;
             assert_eq!(answer.headers["access-control-allow-origin"], origin);
-            assert!(answer.headers["access-control-expose-headers"].to_str().unwrap().contains("x-request-id"));
+            let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
+            for header in ["x-request-id", "retry-after", "idempotency-replayed", "ratelimit", "ratelimit-policy"] {
+                assert!(exposed.split(", ").any(|exposed| exposed == header), "{header}: {exposed}");
+            }
             assert!(answer.headers["vary"].to_str().unwrap().to_lowercase().contains("origin"));
         }
     }

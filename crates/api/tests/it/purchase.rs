@@ -1,12 +1,14 @@
 //! `POST /api/v1/sale/purchase`: every outcome, to the letter.
 
 use domain::Quantity;
+use futures_util::future::join_all;
 use ledger::NewSale;
+use reqwest::Method;
 use serde_json::json;
 use testkit::{new_sale, until};
 use uuid::Uuid;
 
-use crate::fixture::{SOON, Shop, assert_problem};
+use crate::fixture::{PURCHASE, SOON, Shop, assert_problem};
 
 /// A sale of one unit whose window is moved by this many seconds from the one that is open now.
 fn sale_moved_by(seconds: i64) -> NewSale {
@@ -98,6 +100,40 @@ async fn a_buyer_gets_as_many_units_as_the_sale_allows_and_has() {
     let promised = promised.map(|(user, answer)| (user.to_owned(), answer.order_id().unwrap().to_owned()));
     assert!(shop.stack.lost(shop.sale, &promised).await.is_empty());
     shop.close([persister]).await;
+}
+
+#[tokio::test]
+async fn units_and_not_orders_reach_the_stock_exactly_however_quantities_are_mixed() {
+    let limit = Quantity::try_from(5).unwrap();
+    let shop = Shop::with(&NewSale { per_user_limit: limit, ..new_sale(103) }).await;
+    let other = shop.stack.api().await;
+    let clients = [shop.client(), &other.client];
+    let buy = async |n: usize, units: usize| {
+        let (user, client) = (format!("user-{n}"), clients[n % 2]);
+        let body = json!({ "saleId": shop.sale, "userId": user, "quantity": units });
+        (user, units, client.send(client.request(Method::POST, PURCHASE).json(&body)).await)
+    };
+    // Fives leave three, of twos and fours one two fits in, and then a one.
+    let mut answers = join_all((0..30).map(|n| buy(n, 5))).await;
+    answers.extend(join_all((30..50).map(|n| buy(n, n % 2 * 2 + 2))).await);
+    answers.extend(join_all((50..60).map(|n| buy(n, 1))).await);
+    let won = answers.iter().filter(|(_, _, answer)| answer.outcome() == "SUCCESS");
+    let (mut units, mut promised) = (0, Vec::new());
+    for (user, quantity, answer) in won {
+        units += quantity;
+        promised.push((user.clone(), answer.order_id().unwrap().to_owned()));
+    }
+    assert_eq!((units, promised.len()), (103, 20 + 1 + 1), "units and orders");
+    for (user, quantity, answer) in answers.iter().filter(|(_, _, answer)| answer.outcome() != "SUCCESS") {
+        assert_eq!(answer.outcome(), "SOLD_OUT", "{user}: {answer:?}");
+        assert!(answer.body["remainingStock"].as_u64().unwrap() < *quantity as u64, "{user}: {answer:?}");
+    }
+    let workers = [shop.stack.persister(), shop.stack.keeper()];
+    let books = shop.stack.settled(shop.client(), shop.sale).await;
+    assert_eq!((&books.body["books"]["sold"], &books.body["books"]["available"]), (&json!(103), &json!(0)));
+    assert!(shop.stack.lost(shop.sale, &promised).await.is_empty());
+    drop(other);
+    shop.close(workers).await;
 }
 
 #[tokio::test]

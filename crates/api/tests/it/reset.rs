@@ -29,8 +29,8 @@ async fn a_reset_clears_orders_buyers_refusals_and_the_trail_and_gives_all_units
     shop.stack.settled(shop.client(), shop.sale).await;
     testkit::until("the refusal is written", SOON, async || (rows(&shop, &["refusals"]).await == [1]).then_some(()))
         .await;
-    // CREATED, RECONCILED, and RESERVED and CONFIRMED twice.
-    assert_eq!(rows(&shop, &["orders", "audit"]).await, [2, 6]);
+    // CREATED, RECONCILED, RESERVED and CONFIRMED twice, and SOLD_OUT.
+    assert_eq!(rows(&shop, &["orders", "audit"]).await, [2, 7]);
 
     let answer = shop.client().reset(shop.sale, false).await;
     let expected = json!({ "success": true, "message": format!("Sale {} has been reset", shop.sale) });

@@ -27,6 +27,7 @@ impl Route {
             "{sale_id}" => sale.to_owned(),
             "{user_id}" => "nobody".to_owned(),
             "{id}" => letter.to_owned(),
+            "{file}" => "start.js".to_owned(),
             named if named.starts_with('{') => panic!("what is {named}?"),
             fixed => fixed.to_owned(),
         };

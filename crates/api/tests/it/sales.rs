@@ -14,7 +14,8 @@ fn unsold(sale: &NewSale, active: bool) -> Value {
         "saleId": sale.id, "name": sale.name, "remainingStock": sale.total_stock, "totalSold": 0,
         "totalStock": sale.total_stock, "saleActive": active, "status": if active { "ACTIVE" } else { "INACTIVE" },
         "startsAt": instant(sale.starts_at), "endsAt": instant(sale.ends_at), "perUserLimit": 1,
-        "unitPriceMinor": 1_999, "currency": "EUR", "holdSeconds": 0,
+        "unitPriceMinor": 1_999, "currency": "EUR", "holdSeconds": 0, "description": null, "imageUrl": null,
+        "paused": false,
     })
 }
 

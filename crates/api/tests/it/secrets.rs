@@ -3,9 +3,10 @@
 use reqwest::Method;
 use serde_json::json;
 use servers::Signal;
-use testkit::{ADMIN_TOKEN, Answer, Client, Process, REDIS_PASSWORD, Stack, new_sale};
+use testkit::{ADMIN_TOKEN, Answer, Client, Process, REDIS_PASSWORD, Stack, TOKEN_SECRET, new_sale};
 
 use crate::fixture::Shop;
+use crate::identity;
 use crate::logs::lines;
 
 /// As much as there is, lapin's frames asked for by name.
@@ -85,6 +86,36 @@ async fn no_secret_shows_from_start_to_stop_when_all_is_well_and_everything_is_l
     secrets.extend([ADMIN_TOKEN, REDIS_PASSWORD, PLANTED].map(str::to_owned));
     assert_silent(&secrets, &processes, &answers);
     shop.close([]).await;
+}
+
+#[tokio::test]
+async fn no_secret_of_a_buyer_shows_when_everything_is_logged() {
+    let shop = Shop::with_stock(1).await;
+    let accounts = ("FLASHSALE__AUTH__ACCOUNTS", "true");
+    let api = shop.stack.api_with(&[EVERYTHING, identity::JWT, identity::SECRET, accounts]).await;
+    let credentials = json!({ "email": "ann@shop.example", "password": PLANTED });
+    let mut answers = Vec::new();
+    for path in ["/api/v1/accounts", "/api/v1/accounts", "/api/v1/accounts/login", "/api/v1/accounts/nothing"] {
+        answers.push(api.client.send(api.client.request(Method::POST, path).json(&credentials)).await);
+    }
+    assert_eq!(answers[2].status, 200, "{answers:?}");
+    // Its owner alone is told the token.
+    let token = answers.remove(2).body["token"].as_str().unwrap().to_owned();
+    let signature = token.rsplit_once('.').unwrap().1.to_owned();
+    for token in [token.clone(), token.clone() + "x", signature.clone()] {
+        let request = api.client.request(Method::POST, "/api/v1/sale/purchase").bearer_auth(&token);
+        answers.push(api.client.send(request.json(&json!({ "saleId": shop.sale }))).await);
+        let request = api.client.request(Method::GET, "/api/v1/admin/dead-letters").bearer_auth(&token);
+        answers.push(api.client.send(request).await);
+    }
+    let hash = shop.stack.ledger.account("ann@shop.example").await.unwrap().unwrap().password_hash;
+    let hash = secrecy::ExposeSecret::expose_secret(&hash).to_owned();
+    assert!(!lines(&api.process).is_empty());
+    let secrets = [PLANTED.to_owned(), TOKEN_SECRET.to_owned(), signature, hash];
+    let worker = shop.stack.persister();
+    shop.stack.settled(&api.client, shop.sale).await;
+    assert_silent(&secrets, &[api.process], &answers);
+    shop.close([worker]).await;
 }
 
 /// Starts everything with these settings, has it fail, and looks for secrets.
