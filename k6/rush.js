@@ -18,7 +18,14 @@ const PATIENCE_SECONDS = 120;
 const gaveUp = new Counter('buyers_gave_up');
 
 export const options = load(
-  { executor: 'shared-iterations', vus: Math.min(BUYERS, MOST_AT_ONCE), iterations: BUYERS, maxDuration: '5m' },
+  {
+    clicks: {
+      executor: 'shared-iterations',
+      vus: Math.min(BUYERS, MOST_AT_ONCE),
+      iterations: BUYERS,
+      maxDuration: '5m',
+    },
+  },
   {
     iterations: [`count==${BUYERS}`],
     buyers_gave_up: ['count==0'],

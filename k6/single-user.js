@@ -6,7 +6,7 @@ import { summary } from './lib/summary.js';
 const CLICKS = wholeNumber('CLICKS', 200);
 
 export const options = load(
-  { executor: 'per-vu-iterations', vus: CLICKS, iterations: 1, maxDuration: '60s' },
+  { clicks: { executor: 'per-vu-iterations', vus: CLICKS, iterations: 1, maxDuration: '60s' } },
   {
     clicks: [`count==${CLICKS}`],
     answers_success: ['count==1'],

@@ -13,11 +13,11 @@ import http from 'k6/http';
 import { sleep } from 'k6';
 import { Counter, Trend } from 'k6/metrics';
 
-const URL = (__ENV.FLASHSALE_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
+export const URL = (__ENV.FLASHSALE_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
 const JSON_BODY = { 'Content-Type': 'application/json' };
 const OPERATOR = { headers: { ...JSON_BODY, Authorization: `Bearer ${__ENV.FLASHSALE_ADMIN_TOKEN}` }, timeout: '60s' };
 // Longer than the API waits for any server before it answers 503.
-const BUYER = { headers: JSON_BODY, timeout: '15s' };
+export const BUYER = { headers: JSON_BODY, timeout: '15s' };
 
 const READY_SECONDS = 30;
 const RESET_SECONDS = 60;
@@ -29,6 +29,7 @@ export const ANSWERS = {
   SUCCESS: 'answers_success',
   SOLD_OUT: 'answers_sold_out',
   ALREADY_PURCHASED: 'answers_already_purchased',
+  RATE_LIMITED: 'answers_rate_limited', // 429: this client asks too often
   TRY_AGAIN: 'answers_try_again', // 503: undecided or unknown
   NO_ANSWER: 'answers_none', // a timeout or a lost connection: unknown
   UNEXPECTED: 'answers_unexpected', // nothing that the contract knows for a well-formed click on an active sale
@@ -37,24 +38,26 @@ const answered = Object.fromEntries(Object.entries(ANSWERS).map(([status, metric
 
 const clicks = new Counter('clicks');
 const clickDuration = new Trend('click_duration', true);
+const behindSchedule = new Trend('behind_schedule', true);
 // Thresholds are fixed before the sale's stock is known. So what must be equal is counted up on one side and down on
 // the other, and has to end at 0.
 const unitsUnsold = new Counter('units_unsold'); // + units that must be sold, - each unit won
 const promisesUnkept = new Counter('promises_unkept'); // + each unit won, - each unit of an order
 const brokenInvariants = new Counter('broken_invariants');
 
-// For whoever reads k6's own http_req_failed: busy (409) and try again (503) are answers of the contract.
-http.setResponseCallback(http.expectedStatuses(200, 409, 503));
+// For whoever reads k6's own http_req_failed: busy (409), too often (429) and try again (503) are of the contract.
+http.setResponseCallback(http.expectedStatuses(200, 201, 409, 429, 503));
 
-/** Options of a script: its one scenario, and its thresholds beside those that hold for every load. */
-export function load(scenario, thresholds) {
+/** Options of a script: its scenarios by their names, and its thresholds beside those that hold for every load. */
+export function load(scenarios, thresholds) {
   return {
-    scenarios: { clicks: scenario },
+    scenarios,
     setupTimeout: '5m',
     teardownTimeout: `${SETTLE_SECONDS + 90}s`,
     summaryTrendStats: ['med', 'p(95)', 'p(99)', 'max'],
     thresholds: {
       answers_unexpected: ['count==0'],
+      answers_rate_limited: ['count==0'],
       units_unsold: ['count==0'],
       promises_unkept: ['count==0'],
       broken_invariants: ['count==0'],
@@ -92,22 +95,67 @@ export function openSale(buyers, stock) {
   return sale;
 }
 
-/** One click of `userId`. Returns `{status, orderId, retryAfterSeconds}`; `status` is a key of ANSWERS. */
-export function click(sale, userId) {
-  const response = purchase(sale, userId);
+/**
+ * As `openSale`, with a new sale of `stock` units and these terms, for buyers who want `demand` units in all. It ends
+ * after an hour, and is left as it is by then.
+ */
+export function openOwnSale(demand, stock, terms = {}) {
+  if (!__ENV.FLASHSALE_ADMIN_TOKEN) {
+    exec.test.abort('FLASHSALE_ADMIN_TOKEN is not set; `cargo xtask k6` sets it, `cargo xtask env` prints it');
+  }
+  waitUntilReady();
+  const run = Date.now().toString(36);
+  const at = (ms) => new Date(Date.now() + ms).toISOString();
+  const sold = { name: `k6 ${run}`, totalStock: stock, unitPriceMinor: 1999, currency: 'EUR' };
+  const wanted = { ...sold, startsAt: at(-60_000), endsAt: at(3_600_000), ...terms };
+  const response = http.post(`${URL}/api/v1/admin/sales`, JSON.stringify(wanted), OPERATOR);
+  const { saleId } = json(response) || {};
+  if (!saleId) exec.test.abort(`a sale cannot be created: ${problem(response)}`);
+  const sale = { id: saleId, run };
+  freshStock(sale);
+  unitsUnsold.add(Math.min(demand, stock));
+  console.log(`sale ${sale.id} is open with ${stock} units`);
+  return sale;
+}
+
+/**
+ * Waits until it is this iteration's turn, and returns its number: `perSecond` of the scenario's begin in a second.
+ *
+ * k6's arrival-rate executors start a few requests more or fewer than asked for. Here the iterations are counted and
+ * each waits for its own moment: the number is exact, and how far the pace was missed is measured.
+ */
+export function takeTurn(perSecond) {
+  const turn = exec.scenario.iterationInTest;
+  const due = exec.scenario.startTime + (turn * 1000) / perSecond;
+  sleep(Math.max(0, due - Date.now()) / 1000);
+  behindSchedule.add(Math.max(0, Date.now() - due));
+  return turn;
+}
+
+/**
+ * One click of `userId`. Returns `{status, orderId, remainingStock, retryAfterSeconds}`; `status` is a key of ANSWERS.
+ */
+export function click(sale, userId, quantity = 1) {
+  const response = purchase(sale, userId, quantity);
   const answer = read(response);
   clicks.add(1);
   clickDuration.add(response.timings.duration);
   answered[answer.status].add(1);
-  if (answer.status === 'SUCCESS') won();
+  if (answer.status === 'SUCCESS') won(quantity);
   if (answer.status === 'UNEXPECTED') console.error(`unexpected: ${response.status} ${response.body}`);
   return answer;
 }
 
-/** Books a unit that a buyer holds: a SUCCESS, or an unknown outcome that turned out to be one. */
-export function won() {
-  unitsUnsold.add(-1);
-  promisesUnkept.add(1);
+/** Books units that a buyer holds: a SUCCESS, or an unknown outcome that turned out to be one. */
+export function won(units = 1) {
+  unitsUnsold.add(-units);
+  promisesUnkept.add(units);
+}
+
+/** Books a unit that a buyer held and has given back. */
+export function gaveBack() {
+  unitsUnsold.add(1);
+  promisesUnkept.add(-1);
 }
 
 /** For `teardown`: waits until nothing is on its way, prints the books, and counts everything that is wrong in them. */
@@ -135,17 +183,20 @@ export function closeSale(sale) {
   }
 }
 
-function purchase(sale, userId) {
-  return http.post(`${URL}/api/v1/sale/purchase`, JSON.stringify({ saleId: sale.id, userId }), BUYER);
+function purchase(sale, userId, quantity = 1) {
+  return http.post(`${URL}/api/v1/sale/purchase`, JSON.stringify({ saleId: sale.id, userId, quantity }), BUYER);
 }
 
 function read(response) {
-  const { status, orderId } = json(response) || {};
+  const { status, orderId, remainingStock } = json(response) || {};
   switch (response.status) {
     case 0:
       return { status: 'NO_ANSWER', retryAfterSeconds: 1 };
     case 200:
-      return { status: ['SUCCESS', 'SOLD_OUT', 'ALREADY_PURCHASED'].includes(status) ? status : 'UNEXPECTED', orderId };
+      if (!['SUCCESS', 'SOLD_OUT', 'ALREADY_PURCHASED'].includes(status)) return { status: 'UNEXPECTED' };
+      return { status, orderId, remainingStock };
+    case 429:
+      return { status: 'RATE_LIMITED', retryAfterSeconds: Number(response.headers['Retry-After']) };
     case 503:
       return { status: 'TRY_AGAIN', orderId, retryAfterSeconds: Number(response.headers['Retry-After']) || 1 };
     default:
@@ -214,7 +265,8 @@ function eventually(seconds, what, attempt) {
   }
 }
 
-function json(response) {
+/** The body of a response; null where it is no JSON. */
+export function json(response) {
   try {
     return response.json();
   } catch {

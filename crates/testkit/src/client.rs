@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 /// The operator's token in every test.
 pub const ADMIN_TOKEN: &str = "the-operators-token-of-the-tests";
 
+/// What the payment provider signs its webhooks with in every test.
+pub const WEBHOOK_SECRET: &str = "whsec_of_the_payments_of_the_tests";
+
 /// Talks to one API process. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
@@ -69,7 +72,15 @@ impl Client {
     /// # Panics
     /// No answer came.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        Answer::of(request.send().await.expect("an answer")).await.expect("a whole answer")
+        self.try_send(request).await.expect("a whole answer")
+    }
+
+    /// [`Client::send`] where the API may be dying.
+    ///
+    /// # Errors
+    /// The connection broke: the outcome is unknown.
+    pub async fn try_send(&self, request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+        Answer::of(request.send().await?).await
     }
 
     /// `GET path`
@@ -106,10 +117,84 @@ impl Client {
         self.get(&format!("/api/v1/sale/{sale}/user/{user}/purchase")).await
     }
 
+    /// `GET /api/v1/orders/{order}`
+    pub async fn order(&self, order: &str) -> Answer {
+        self.get(&format!("/api/v1/orders/{order}")).await
+    }
+
+    /// `POST /api/v1/orders/{order}/pay`
+    pub async fn pay(&self, order: &str) -> Answer {
+        self.try_pay(order).await.expect("an answer")
+    }
+
+    /// [`Client::pay`] where the API may be dying.
+    ///
+    /// # Errors
+    /// The connection broke: the payment may be started.
+    pub async fn try_pay(&self, order: &str) -> Result<Answer, reqwest::Error> {
+        Answer::of(self.request(Method::POST, &format!("/api/v1/orders/{order}/pay")).send().await?).await
+    }
+
+    /// `POST /api/v1/orders/{order}/cancel`, as its buyer.
+    pub async fn cancel(&self, order: &str) -> Answer {
+        self.send(self.request(Method::POST, &format!("/api/v1/orders/{order}/cancel"))).await
+    }
+
+    /// `POST /api/v1/admin/orders/{order}/cancel`
+    pub async fn cancel_as_operator(&self, order: &str, restock: bool) -> Answer {
+        let body = json!({ "restock": restock, "reason": "a test" });
+        let path = format!("/api/v1/admin/orders/{order}/cancel");
+        self.send(self.request(Method::POST, &path).bearer_auth(ADMIN_TOKEN).json(&body)).await
+    }
+
+    /// `POST /api/v1/payments/webhook`, signed as the provider does.
+    ///
+    /// # Errors
+    /// The connection broke: the provider would send it again.
+    pub async fn webhook(&self, body: &str) -> Result<Answer, reqwest::Error> {
+        let signature = payments::sign(&WEBHOOK_SECRET.into(), body.as_bytes(), boot::clock::now_ms() / 1_000);
+        let request = self.request(Method::POST, "/api/v1/payments/webhook").header("content-type", "application/json");
+        let request = request.header(payments::SIGNATURE_HEADER, signature).body(body.to_owned());
+        Answer::of(request.send().await?).await
+    }
+
     /// `POST /api/v1/admin/reset`
     pub async fn reset(&self, sale: SaleId, force: bool) -> Answer {
         let body = json!({ "saleId": sale, "force": force });
         self.send(self.request(Method::POST, "/api/v1/admin/reset").bearer_auth(ADMIN_TOKEN).json(&body)).await
+    }
+
+    /// `PATCH /api/v1/admin/sales/{sale}`
+    pub async fn edit(&self, sale: SaleId, changes: &Value) -> Answer {
+        self.try_edit(sale, changes).await.expect("an answer")
+    }
+
+    /// [`Client::edit`] where the API may be dying.
+    ///
+    /// # Errors
+    /// The connection broke: what became of it is unknown.
+    pub async fn try_edit(&self, sale: SaleId, changes: &Value) -> Result<Answer, reqwest::Error> {
+        let request = self.request(Method::PATCH, &format!("/api/v1/admin/sales/{sale}"));
+        Answer::of(request.bearer_auth(ADMIN_TOKEN).json(changes).send().await?).await
+    }
+
+    /// `POST /api/v1/admin/sales/{sale}/{action}`, such as `pause`.
+    pub async fn act(&self, sale: SaleId, action: &str) -> Answer {
+        self.try_act(sale, action).await.expect("an answer")
+    }
+
+    /// [`Client::act`] where the API may be dying.
+    ///
+    /// # Errors
+    /// The connection broke: what became of it is unknown.
+    pub async fn try_act(&self, sale: SaleId, action: &str) -> Result<Answer, reqwest::Error> {
+        let request = self.request(Method::POST, &format!("/api/v1/admin/sales/{sale}/{action}"));
+        Answer::of(request.bearer_auth(ADMIN_TOKEN).send().await?).await
+    }
+
+    /// `GET /api/v1/admin/sales/{sale}`
+    pub async fn admin_sale(&self, sale: SaleId) -> Answer {
+        self.get_as_operator(&format!("/api/v1/admin/sales/{sale}")).await
     }
 
     /// `GET /api/v1/admin/sales/{sale}/verify`

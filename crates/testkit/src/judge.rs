@@ -6,9 +6,9 @@
 //! | I2 | one order per buyer |
 //! | I3 | every SUCCESS has exactly the order it named, and it is active |
 //! | I4 | who was only ever refused has no order |
-//! | I5 | S + A + F + R + D = total, with outbox, queue and adjustments empty |
+//! | I5 | S + A + F + R + D + W = total, with outbox, queue and adjustments empty |
 //! | I6 | the books settle within 60 s |
-//! | I7 | a captured payment has a CONFIRMED order and the reverse; nothing is captured in this version, so without a payment step every active order is CONFIRMED |
+//! | I7 | every active order is CONFIRMED: nothing has to be paid for here. Row 26 holds paid orders against the provider |
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

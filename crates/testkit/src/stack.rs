@@ -13,7 +13,7 @@ use sqlx::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::client::{ADMIN_TOKEN, Answer, Client};
+use crate::client::{ADMIN_TOKEN, Answer, Client, WEBHOOK_SECRET};
 use crate::database::{Database, SERVER_VARIABLE};
 use crate::host::Host;
 use crate::process::Process;
@@ -83,6 +83,8 @@ pub fn new_sale(stock: u32) -> NewSale {
     NewSale {
         id: SaleId(Uuid::new_v4()),
         name: "A sale of a test".to_owned(),
+        description: None,
+        image_url: None,
         total_stock: stock,
         terms: Terms { unit_price_minor: 1_999, currency: "EUR".parse().expect("a currency"), hold_seconds: 0 },
         per_user_limit: Quantity::ONE,
@@ -208,6 +210,10 @@ impl Stack {
             ("FLASHSALE__POSTGRES__OWNER_URL", &self.database.owner_url),
             ("FLASHSALE__REDIS__URL", self.redis.url()),
             ("FLASHSALE__RABBITMQ__URL", self.rabbitmq.url()),
+            ("FLASHSALE__PAYMENTS__PROVIDER", "simulated"),
+            ("FLASHSALE__PAYMENTS__WEBHOOK_SECRET", WEBHOOK_SECRET),
+            // All tests come from one address, and many share a Redis.
+            ("FLASHSALE__LIMITS__LOGIN_PER_IP", ""),
             ("FLASHSALE__API__PORT", "0"),
             ("FLASHSALE__API__ADMIN_TOKEN", ADMIN_TOKEN),
             // The shared RabbitMQ is never killed, so what it forgets when it is need not be waited for.

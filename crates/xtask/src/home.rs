@@ -6,6 +6,7 @@
 //! log/<name>.log        its output
 //! redis/ rabbitmq/ postgres/   the servers' data
 //! k6/                   the load generator, once it was used
+//! schemathesis/         what holds the API against its own description, once the tests ran
 //! test-<pid>/           the servers of one `cargo xtask test`, while it runs
 //! ```
 

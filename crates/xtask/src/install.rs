@@ -70,11 +70,15 @@ pub(crate) fn install_packages(packages: &[&str], home: &Home, progress: &Progre
         let status = command.stdin(Stdio::inherit()).stdout(output.try_clone()?).stderr(output).status();
         Ok(status.context("run apt-get")?.success())
     };
-    // One unreachable source among several fails an update, and yet the packages may be there.
-    apt_get(&["update"])?;
-    let installed = apt_get(&[["install", "--no-install-recommends"].as_slice(), packages].concat())?;
-    ensure!(installed, "apt-get could not install {list}; {}", tail(&log));
-    Ok(())
+    // Twice: an update by somebody else in the same moment takes away the lists that ours reads.
+    for _ in 0..2 {
+        // One unreachable source among several fails an update, and yet the packages may be there.
+        apt_get(&["update"])?;
+        if apt_get(&[["install", "--no-install-recommends"].as_slice(), packages].concat())? {
+            return Ok(());
+        }
+    }
+    bail!("apt-get could not install {list}; {}", tail(&log))
 }
 
 fn debian_package(server: &str) -> &str {

@@ -12,6 +12,7 @@ mod install;
 mod interrupt;
 pub mod k6;
 mod progress;
+mod python;
 pub mod roles;
 mod scratch;
 pub mod soak;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, Server, free_port, holder, is_free};
+use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, Server, free_port, holder, is_free, password_of};
 use uuid::Uuid;
 
 use crate::home::Home;
@@ -133,6 +133,11 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.api_port)
     }
 
+    /// What the payment provider signs its webhooks with.
+    fn payments_webhook_secret(&self) -> String {
+        password_of("payments", &self.admin_token)
+    }
+
     /// What a person or a load test wants to know, as environment variables: our processes' URLs of the servers, and
     /// those of somebody who may do everything.
     #[must_use]
@@ -142,6 +147,7 @@ impl Stack {
         vec![
             ("FLASHSALE_URL", self.api_url()),
             ("FLASHSALE_ADMIN_TOKEN", self.admin_token.clone()),
+            ("FLASHSALE_PAYMENTS_WEBHOOK_SECRET", self.payments_webhook_secret()),
             ("DATABASE_URL", postgres.url),
             ("DATABASE_OWNER_URL", owner_url),
             ("DATABASE_OPERATOR_URL", postgres.operator_url),
@@ -160,6 +166,8 @@ impl Stack {
             ("FLASHSALE__POSTGRES__URL", postgres),
             ("FLASHSALE__REDIS__URL", redis),
             ("FLASHSALE__RABBITMQ__URL", rabbitmq),
+            ("FLASHSALE__PAYMENTS__PROVIDER", "simulated".to_owned()),
+            ("FLASHSALE__PAYMENTS__WEBHOOK_SECRET", self.payments_webhook_secret()),
             ("FLASHSALE__API__HOST", "127.0.0.1".to_owned()),
             ("FLASHSALE__API__PORT", self.api_port.to_string()),
             ("FLASHSALE__API__ADMIN_TOKEN", self.admin_token.clone()),

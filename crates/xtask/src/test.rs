@@ -11,6 +11,7 @@ use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, Running, Server, free_po
 use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use crate::python::SCHEMATHESIS;
 use crate::scratch::Scratch;
 use crate::stack::secret;
 use crate::{install, workspace};
@@ -48,6 +49,7 @@ pub fn run(home: &Path, suite: Suite, args: &[String]) -> Result<ExitCode> {
     let progress = Progress::begin();
     install::ensure_servers(&home, &progress)?;
     install::ensure_fault_tools(&home, &progress)?;
+    let schemathesis = SCHEMATHESIS.ensure(&home, &progress)?;
 
     progress.say("building");
     let built = interrupt.run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
@@ -66,6 +68,7 @@ pub fn run(home: &Path, suite: Suite, args: &[String]) -> Result<ExitCode> {
     let names_packages = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     let packages = if names_packages { &[] } else { suite.packages() };
     tests.args(runner).args(packages).args(args).envs(run.environment()?);
+    tests.env("FLASHSALE_TEST_SCHEMATHESIS_DIR", schemathesis);
     let code = interrupt.run(&mut tests)?;
 
     drop(run);

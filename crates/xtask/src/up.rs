@@ -77,7 +77,7 @@ fn start(home: &Home, port: Option<u16>, interrupt: &Interrupt) -> Result<Stack>
         binaries.ensure_running(role, home, &stack, &progress)?;
     }
     wait_ready(&stack, home, interrupt)?;
-    progress.say("ready");
+    progress.say(format_args!("ready; every request, described and to try: {}/docs", stack.api_url()));
     Ok(stack)
 }
 

@@ -20,7 +20,7 @@ async fn reserve(scene: &Scene, user: &str) -> ReservationBatch {
     let scripts = row.installation.expect("the sale is open").scripts;
     let inventory = Inventory::new(&scene.stack.settings().redis).unwrap();
     let (id, user_id): (_, UserId) = (ReservationId(Uuid::new_v4()), user.parse().unwrap());
-    let attempt = Attempt { user_id: user_id.clone(), id, quantity: Quantity::ONE };
+    let attempt = Attempt { user_id: user_id.clone(), id, quantity: Quantity::ONE, address: None };
     let reserved = inventory.reserve(scene.sale, row.epoch, &scripts, &[attempt]).await.unwrap();
     let Decision::Won { outbox_id } = reserved.decisions[0].clone() else { panic!("{reserved:?}") };
     let reserved_at = inventory::reserved_at(outbox_id.as_deref().unwrap()).unwrap();

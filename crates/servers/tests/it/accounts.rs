@@ -30,14 +30,20 @@ fn redis_lets_our_processes_at_their_own_keys_and_commands_only() {
     for command in ["SET foreign 1", "HSET foreign:h f 1", "HSET xsale:h f 1", "HSET sale:1 f 1"] {
         assert_eq!(redis_refusal(operator, command), None, "{command}");
     }
-    for command in ["HGET sale:1 f", "HSET sale:1 g 2", "PING", "UNLINK sale:2"] {
+    for command in ["HGET sale:1 f", "HSET sale:1 g 2", "PING", "UNLINK sale:2", "SET limit:1 1", "GET limit:1"] {
         assert_eq!(redis_refusal(app, command), None, "{command}");
     }
-    let foreign_keys = ["HGET foreign:h f", "HGET xsale:h f", "UNLINK foreign:h", "UNLINK sale:1 foreign:h"];
-    let foreign_commands = [
+    let foreign_keys = [
+        "HGET foreign:h f",
+        "HGET xsale:h f",
+        "UNLINK foreign:h",
+        "UNLINK sale:1 foreign:h",
         "GET foreign",
-        "GET sale:1",
-        "SET sale:9 1",
+        "SET foreign 2",
+    ];
+    let foreign_commands = [
+        "GETDEL limit:1",
+        "APPEND sale:1 x",
         "DEL sale:1",
         "FLUSHALL",
         "FLUSHDB",

@@ -14,7 +14,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("flashsale-inventory", &["flashsale-domain", "flashsale-failpoints"]),
     ("flashsale-broker", &["flashsale-domain", "flashsale-failpoints"]),
     ("flashsale-ledger", &["flashsale-domain"]),
-    ("flashsale-boot", STORES),
+    ("flashsale-identity", &["flashsale-domain"]),
+    ("flashsale-payments", &["flashsale-domain"]),
+    ("flashsale-boot", BOOT),
     (
         "flashsale-reconcile",
         &[
@@ -28,7 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("flashsale-api", PROCESS),
     ("flashsale-worker", PROCESS),
-    ("flashsale-cli", &[]),
+    ("flashsale-cli", &["flashsale-domain", "flashsale-identity"]),
     ("flashsale-model", &[]),
     ("flashsale-servers", &[]),
     ("flashsale-nemesis", &[]),
@@ -41,18 +43,23 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "flashsale-inventory",
             "flashsale-broker",
             "flashsale-ledger",
+            "flashsale-payments",
             "flashsale-servers",
         ],
     ),
 ];
-const STORES: &[&str] = &["flashsale-inventory", "flashsale-broker", "flashsale-ledger"];
+/// Each service's settings stand with its client.
+const BOOT: &[&str] =
+    &["flashsale-identity", "flashsale-inventory", "flashsale-broker", "flashsale-ledger", "flashsale-payments"];
 const PROCESS: &[&str] = &[
     "flashsale-domain",
     "flashsale-failpoints",
     "flashsale-boot",
+    "flashsale-identity",
     "flashsale-inventory",
     "flashsale-broker",
     "flashsale-ledger",
+    "flashsale-payments",
     "flashsale-reconcile",
 ];
 
