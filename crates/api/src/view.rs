@@ -66,9 +66,12 @@ impl SaleView {
         self.live.stock.store(stock, Ordering::Relaxed);
     }
 
-    /// Whether the sale is within its window and not over.
+    /// Whether the sale is within its window, not stopped and not over. While a gate is rebuilt it is: buyers are asked to
+    /// try again. Before it ever had one it is not.
     pub(crate) fn is_active(&self, now_ms: i64) -> bool {
-        matches!(self.sale.state, SaleState::Open | SaleState::Draining) && self.sale.rules().sell_at(now_ms)
+        let had_a_gate = self.sale.installation.is_some();
+        let sells = matches!(self.sale.state, SaleState::Open | SaleState::Draining);
+        sells && had_a_gate && self.sale.rules().sell_at(now_ms)
     }
 }
 
