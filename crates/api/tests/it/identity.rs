@@ -315,7 +315,8 @@ async fn settings_that_do_not_fit_stop_the_start_and_are_named() {
         (keys(""), ["auth.jwks", "is not set"]),
         (keys("/nowhere/keys.json"), ["auth.jwks", "/nowhere/keys.json"]),
         (keys("Cargo.toml"), ["auth.jwks", "Cargo.toml"]),
-        (keys("http://"), ["auth.jwks", "http://"]),
+        (keys("http://keys.example/keys"), ["auth.jwks", "must begin with https://"]),
+        (keys("https://"), ["auth.jwks", "https://"]),
         ([JWT, (ALGORITHM, "HS512"), ("", "")], ["auth.algorithm", "HS512"]),
         ([("FLASHSALE__AUTH__ACCOUNTS", "true"), ("", ""), ("", "")], ["auth.accounts", "jwt"]),
     ] {

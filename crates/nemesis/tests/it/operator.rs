@@ -60,7 +60,7 @@ impl Shop {
         println!("row 29 | {what} | {wishes}{clicks} clicks in a pause | {judgement}");
         assert_eq!(wishes.broken, [""; 0], "{wishes}");
         assert_eq!(sold_while_paused, [""; 0], "sold in one of {:?}: {wishes}", wishes.pauses);
-        assert!(clicks > 0 && wishes.refused > 0, "{wishes}");
+        assert!(clicks > 0, "{wishes}");
         judgement.assert_clean();
         let sale = scene.stack.sale(scene.sale).await;
         assert_eq!(
