@@ -5,6 +5,7 @@
 
 mod input;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use actix_web::http::{StatusCode, header};
@@ -172,7 +173,9 @@ pub(super) async fn list(request: HttpRequest, process: web::Data<Process>) -> R
     let sales = process.ledger.sales_page(&filter).await.map_err(|error| Problem::unavailable(&error))?;
     let (sales, more) = page(sales, limit);
     let next_cursor = sales.last().filter(|_| more).map(|last| cursor(last.starts_at, last.id));
-    Ok(HttpResponse::Ok().json(AdminSales { sales: with_gates(&process, sales).await?, next_cursor }))
+    let ids: Vec<SaleId> = sales.iter().map(|sale| sale.id).collect();
+    let unheard = unheard(&process, &ids).await?;
+    Ok(HttpResponse::Ok().json(AdminSales { sales: with_gates(&process, sales, &unheard).await, next_cursor }))
 }
 
 /// One sale.
@@ -368,22 +371,27 @@ async fn told(process: &Process, sale: SaleId) -> Result<AdminSale, Problem> {
 }
 
 async fn one(process: &Process, id: SaleId) -> Result<AdminSale, Problem> {
+    // Before the sale: what is booked between the two looks is then in the sale, and not in neither of them.
+    let unheard = unheard(process, &[id]).await?;
     let sale = process.ledger.sale(id).await.map_err(|error| Problem::unavailable(&error))?;
-    let sale = with_gates(process, sale.into_iter().collect()).await?.pop();
+    let sale = with_gates(process, sale.into_iter().collect(), &unheard).await.pop();
     sale.ok_or_else(|| Problem::new(Code::SaleNotFound, format!("there is no sale {id}")))
 }
 
+/// What the gates of these sales have not heard of yet.
+async fn unheard(process: &Process, ids: &[SaleId]) -> Result<HashMap<SaleId, Unheard>, Problem> {
+    process.ledger.unheard_stock(ids).await.map_err(|error| Problem::unavailable(&error))
+}
+
 /// Sales with what their gates say, where these can be read.
-async fn with_gates(process: &Process, sales: Vec<Sale>) -> Result<Vec<AdminSale>, Problem> {
-    let ids: Vec<SaleId> = sales.iter().map(|sale| sale.id).collect();
-    let unheard = process.ledger.unheard_stock(&ids).await.map_err(|error| Problem::unavailable(&error))?;
+async fn with_gates(process: &Process, sales: Vec<Sale>, unheard: &HashMap<SaleId, Unheard>) -> Vec<AdminSale> {
     let gates: Vec<(SaleId, Epoch)> = sales.iter().map(|sale| (sale.id, sale.epoch)).collect();
     let gates = process.inventory.gates(&gates).await.unwrap_or_else(|_| vec![None; sales.len()]);
     let with_gate = |(sale, gate): (Sale, Option<Gate>)| {
         let unheard = unheard.get(&sale.id).copied().unwrap_or_default();
         AdminSale::of(sale, gate, unheard)
     };
-    Ok(sales.into_iter().zip(gates).map(with_gate).collect())
+    sales.into_iter().zip(gates).map(with_gate).collect()
 }
 
 fn state(text: &str) -> Result<SaleState, Problem> {
