@@ -160,11 +160,14 @@ impl Market {
                         break;
                     }
                     let Ok(answer) = client.try_purchase(sale, &format!("waiting-{buyer}-{n}")).await else { continue };
-                    if let (true, Some(order)) = (answer.outcome() == "SUCCESS", answer.order_id())
-                        && let Some(payment) = begin(&client, order).await
-                    {
-                        stripe.pay(&payment);
-                        paid += 1;
+                    let (true, Some(order)) = (answer.outcome() == "SUCCESS", answer.order_id()) else { continue };
+                    match begin(&client, order).await {
+                        Some(payment) => {
+                            stripe.pay(&payment);
+                            paid += 1;
+                        }
+                        // Who has lost patience gives the unit up.
+                        None => drop(client.cancel(order).await),
                     }
                 }
                 paid
