@@ -8,7 +8,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, http, web};
 use anyhow::{Context, Result};
-use boot::{Outage, Settings};
+use boot::{Heart, Outage, Role, Settings};
 use broker::Publisher;
 use domain::SaleId;
 use identity::{Mint, Passwords};
@@ -26,9 +26,12 @@ use crate::limits::RateLimits;
 use crate::live::Live;
 use crate::pending::Looks;
 use crate::routes::accounts::Accounts;
+use crate::routes::live::LastLook;
+use crate::routes::pages::Pages;
 use crate::routes::stats::Stats;
 use crate::tally::Tally;
 use crate::tokens::Tokens;
+use crate::traffic::Traffic;
 use crate::turns::Turns;
 use crate::view::View;
 use crate::{body, connections, routes};
@@ -46,6 +49,9 @@ pub(crate) struct Process {
     pub(crate) live: Live,
     pub(crate) stats: Stats,
     pub(crate) tally: Tally,
+    pub(crate) traffic: Traffic,
+    /// What operators who look on were told last.
+    pub(crate) last_look: LastLook,
     pub(crate) limits: RateLimits,
     /// Of buyers' tokens; `None` where the requests' word counts.
     pub(crate) tokens: Option<Tokens>,
@@ -60,6 +66,7 @@ pub(crate) struct Process {
     pub(crate) turns: Turns,
     teller: Teller,
     redis: inventory::Config,
+    heart: Heart,
     background: Mutex<JoinSet<()>>,
 }
 
@@ -71,6 +78,7 @@ impl Process {
         let reconciler = Reconciler::new(ledger.clone(), inventory.clone(), settings.rabbitmq.clone());
         let view = Arc::new(View::new(ledger.clone(), inventory.clone()));
         let heartbeat = Duration::from_millis(settings.api.heartbeat_ms);
+        let traffic = Traffic::default();
         let process = Arc::new(Self {
             publisher: Publisher::start(&settings.rabbitmq),
             payments: Provider::new(&settings.payments, boot::clock::now_ms)?,
@@ -83,6 +91,9 @@ impl Process {
             view,
             stats: Stats::new(&settings.postgres)?,
             tally: Tally::new(),
+            heart: Heart::start(&ledger, Role::Api, &traffic.attempts),
+            traffic,
+            last_look: LastLook::default(),
             limits: RateLimits::new(settings.limits.clone(), inventory.clone()),
             tokens: Tokens::of(&settings.auth)?,
             accounts: accounts(&settings.auth)?,
@@ -131,6 +142,9 @@ impl Process {
         loop {
             tokio::time::sleep(pause).await;
             outage.note(&self.tally.flush(&self.ledger).await);
+            if let Err(error) = self.traffic.flush(&self.ledger, self.heart.id(), self.view.now_ms()).await {
+                tracing::debug!(%error, "some seconds of traffic are not told");
+            }
         }
     }
 
@@ -143,6 +157,7 @@ impl Process {
     /// Writes what was counted and lets go of the servers. No request may be running any more.
     pub(crate) async fn stop(&self) {
         self.background.lock().await.shutdown().await;
+        self.heart.stop().await;
         let flush = async {
             if let Err(error) = self.tally.flush(&self.ledger).await {
                 tracing::error!(%error, "the last counts of refusals are lost");
@@ -165,7 +180,9 @@ fn accounts(auth: &identity::Config) -> Result<Option<Accounts>> {
 
 /// Binds the port and serves. The server ends by [`actix_web::dev::ServerHandle::stop`] only: SIGTERM and SIGINT are
 /// handled by `main`, so that both are graceful.
-pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Server> {
+pub(crate) fn listen(process: &Arc<Process>, settings: &Settings) -> Result<Server> {
+    let pages = web::Data::new(Pages::new(settings));
+    let settings = &settings.api;
     let token = web::Data::new(AdminToken(settings.admin_token()?.cloned()));
     let shared = web::Data::from(Arc::clone(process));
     let health = web::Data::new(routes::health::Health::default());
@@ -182,6 +199,7 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &boot::Api) -> Result<Ser
             .app_data(shared.clone())
             .app_data(token.clone())
             .app_data(health.clone())
+            .app_data(pages.clone())
             .app_data(web::Data::new(batcher))
             .app_data(web::PayloadConfig::new(body::LARGEST))
             .wrap(cors(&origins))

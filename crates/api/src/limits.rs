@@ -23,6 +23,7 @@ use self::known::Known;
 use crate::app::Process;
 use crate::client_ip::TrustedProxies;
 use crate::error::{Code, Problem};
+use crate::traffic::Ended;
 
 /// How long Redis may take to say whether somebody may ask. Longer, and they may.
 const LONGEST_QUESTION: Duration = Duration::from_millis(250);
@@ -205,6 +206,7 @@ impl Process {
         if let Some((sale, epoch)) = sale {
             self.tally.count(sale, epoch, Refusal::RateLimited, boot::clock::now_ms());
         }
+        self.traffic.count(Ended::Refusal, None, self.view.now_ms());
         Err(Reached { policy, rate, retry }.problem())
     }
 }

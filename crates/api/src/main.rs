@@ -9,6 +9,7 @@ mod connections;
 mod deadline;
 mod error;
 mod exchange;
+mod fixed;
 mod guard;
 mod limits;
 mod live;
@@ -18,6 +19,7 @@ mod query;
 mod routes;
 mod tally;
 mod tokens;
+mod traffic;
 mod turns;
 mod view;
 
@@ -52,7 +54,7 @@ async fn main() -> Result<()> {
         stop_seconds: stop_seconds.saturating_add(END_AFTER_STOP_SECONDS),
     })?;
     let process = Process::start(&settings)?;
-    let server = app::listen(&process, &settings.api)?;
+    let server = app::listen(&process, &settings)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
     tokio::select! {

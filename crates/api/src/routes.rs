@@ -7,7 +7,9 @@ mod dead_letters;
 mod docs;
 mod events;
 pub(crate) mod health;
+pub(crate) mod live;
 mod orders;
+pub(crate) mod pages;
 mod payments;
 mod purchase;
 mod reconcile;
@@ -47,6 +49,10 @@ const OPEN: &[OpenRow] = &[
     (Method::GET, "/livez", Free, || web::to(health::alive)),
     (Method::GET, "/readyz", Free, || web::to(health::ready)),
     (Method::GET, "/health", Free, || web::to(health::health)),
+    (Method::GET, "/", Free, || web::to(pages::shop)),
+    (Method::GET, "/sale/{sale_id}", Free, || web::to(pages::sale)),
+    (Method::GET, "/admin", Free, || web::to(pages::admin)),
+    (Method::GET, "/assets/{file}", Free, || web::to(pages::file)),
     (Method::GET, "/openapi.json", Free, || web::to(docs::openapi_document)),
     (Method::GET, "/asyncapi.json", Free, || web::to(docs::asyncapi_document)),
     (Method::GET, "/docs", Free, || web::to(docs::page)),
@@ -80,6 +86,7 @@ const ADMIN: &[AdminRow] = &[
     (Method::POST, "/sales/{sale_id}/reconcile", || web::to(reconcile::reconcile)),
     (Method::GET, "/sales/{sale_id}/orders", || web::to(records::orders)),
     (Method::GET, "/sales/{sale_id}/audit", || web::to(records::audit)),
+    (Method::GET, "/live", || web::to(live::live)),
     (Method::GET, "/workers", || web::to(records::workers)),
     (Method::GET, "/stats", || web::to(stats::stats)),
     (Method::POST, "/orders/{id}/cancel", || web::to(orders::cancel_as_operator)),

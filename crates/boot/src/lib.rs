@@ -2,6 +2,7 @@
 //! what keeps it going in between: outages that are waited out, a watchdog against being stuck.
 
 pub mod clock;
+mod heartbeat;
 mod limits;
 mod logs;
 mod outage;
@@ -11,6 +12,7 @@ mod signals;
 mod watchdog;
 mod webhooks;
 
+pub use heartbeat::{Handled, Heart, Role};
 pub use limits::Limits;
 pub use logs::{LogFormat, start as start_logs};
 pub use outage::{Outage, REMIND_EVERY, pauses};

@@ -59,6 +59,8 @@ pub struct Api {
     pub allow_no_admin_token: bool,
     #[serde(deserialize_with = "comma_separated")]
     pub cors_origins: Vec<String>,
+    #[serde(deserialize_with = "comma_separated")]
+    pub image_origins: Vec<String>,
     pub max_connections: usize,
     pub keep_alive_seconds: u64,
     pub max_waiting: usize,
@@ -169,6 +171,10 @@ impl Settings {
         if let Some((name, _)) = least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(InvalidSettings::field(name, &"must be at least 1"));
         }
+        if let Some(other) = self.api.image_origins.iter().find(|origin| !is_origin(origin)) {
+            let problem = format!("{other:?} is no origin such as https://images.shop.example, without a path");
+            return Err(InvalidSettings::field("api.image_origins", &problem));
+        }
         let invalid = |error: payments::InvalidConfig| InvalidSettings(error.to_string());
         self.payments.check().map_err(invalid)?;
         self.webhooks.check()?;
@@ -218,6 +224,13 @@ impl Api {
             _ => Ok(Some(&self.admin_token)),
         }
     }
+}
+
+/// Scheme, host and perhaps a port, and nothing that would mean more in a header.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(fits))
 }
 
 /// A list, or one text with commas, which is all an environment variable can hold.

@@ -24,6 +24,15 @@ pub struct OutboxEntry {
     pub terms: Terms,
 }
 
+/// How much is on its way to the ledger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Backlog {
+    /// Entries in the outbox.
+    pub entries: i64,
+    /// How long the oldest has been there, in milliseconds by Redis's clock.
+    pub oldest_ms: Option<i64>,
+}
+
 /// What became of the search for one win.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sought {
@@ -117,6 +126,30 @@ impl Inventory {
         let mut entries = read_entries(&entries)?;
         entries.retain(|entry| min_age_ms == 0 || entry.reservation.reserved_at <= newest_ms);
         Ok(entries)
+    }
+
+    /// How much is on its way in each of several epochs, in the same order. An absent outbox reads as an empty one.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; [`Error::Protocol`] if an entry is damaged.
+    pub async fn backlogs(&self, sales: &[(SaleId, Epoch)]) -> Result<Vec<Backlog>, Error> {
+        let mut ask = redis::pipe();
+        ask.cmd("TIME");
+        for &(sale, epoch) in sales {
+            let outbox = Key::outbox(sale, epoch);
+            ask.cmd("XLEN").arg(outbox).cmd("XRANGE").arg(outbox).arg("-").arg("+").arg("COUNT").arg(1);
+        }
+        let answers: Vec<Value> = self.connection.pipeline(&ask).await?;
+        let [time, answers @ ..] = answers.as_slice() else {
+            return Err(Error::Protocol(format!("TIME gave {answers:?}")));
+        };
+        let now_ms = unix_ms(time)?;
+        let backlogs = answers.as_chunks().0.iter().map(|[entries, oldest]| {
+            let oldest = read_entries(oldest)?.pop();
+            let oldest_ms = oldest.map(|entry| (now_ms - entry.reservation.reserved_at).max(0));
+            Ok(Backlog { entries: from_redis_value_ref(entries)?, oldest_ms })
+        });
+        backlogs.collect()
     }
 
     /// Deletes entries whose orders are committed; answers how many were still there.

@@ -16,15 +16,18 @@ mod demo;
 mod drain;
 mod edits;
 mod error;
+mod facts;
 mod holds;
 mod moves;
 mod orders;
 mod payments;
+mod processes;
 mod records;
 mod refusals;
 mod row;
 mod sales;
 mod stats;
+mod traffic;
 mod webhooks;
 
 use std::str::FromStr;
@@ -45,13 +48,16 @@ pub use demo::DEMO_SALE;
 pub use drain::Settled;
 pub use edits::{Edited, SaleChanges};
 pub use error::Error;
+pub use facts::{SchemaDrift, ServerFacts};
 pub use moves::{CancelVerdict, Move, PaymentVerdict, StartVerdict};
 pub use orders::{Moment, Order, OrderCursor, OrderOfUser, OrderView};
 pub use payments::{CancelBy, Payment, PaymentEvent, PaymentNews};
-pub use records::{AuditEntry, OrderFilter};
+pub use processes::{Heartbeat, Seen};
+pub use records::{AuditEntry, OrderFilter, Waiting};
 pub use refusals::RefusalCount;
 pub use sales::{NewSale, Sale, SaleFilter};
 pub use stats::{DayRevenue, Holds, Refused, Revenue, SaleRevenue, SellOut, Statistics, StatsFilter, Timed};
+pub use traffic::TrafficSecond;
 pub use webhooks::{
     LeasedWebhook, UnknownWebhookState, WEBHOOK_TYPES, Webhook, WebhookFailure, WebhookFilter, WebhookOutcome,
     WebhookState,
@@ -123,7 +129,7 @@ impl Ledger {
     pub async fn migrate(config: &Config) -> Result<(), Error> {
         let has_owner = !config.owner_url.expose_secret().is_empty();
         let owner = Self::connecting_to(if has_owner { &config.owner_url } else { &config.url }, config)?;
-        let migrated = sqlx::migrate!("../../migrations").run(&owner.pool).await;
+        let migrated = facts::MIGRATIONS.run(&owner.pool).await;
         owner.close().await;
         migrated.map_err(Error::from)
     }

@@ -5,6 +5,7 @@ use domain::{OrderState, ReservationId, SaleId, UserId};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
+use uuid::Uuid;
 
 use crate::orders::Order;
 use crate::{Error, Ledger};
@@ -41,6 +42,17 @@ pub struct AuditEntry {
     pub actor: Option<String>,
     /// More about it, of a shape that the event tells.
     pub detail: Option<Value>,
+}
+
+/// What waits for somebody in a sale.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// The sale.
+    pub sale_id: SaleId,
+    /// Orders that hold units and wait for their payment to begin.
+    pub held: i64,
+    /// Dead letters that nobody has decided about.
+    pub dead_letters: i64,
 }
 
 impl FromRow<'_, PgRow> for AuditEntry {
@@ -97,6 +109,18 @@ impl Ledger {
         .fetch_all(&self.pool)
         .await?;
         Ok(entries)
+    }
+
+    /// What waits for somebody in each of these sales.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn waiting(&self, sales: &[SaleId]) -> Result<Vec<Waiting>, Error> {
+        let ids: Vec<Uuid> = sales.iter().map(|sale| sale.0).collect();
+        let rows: Vec<(Uuid, i64, i64)> =
+            sqlx::query_as(include_str!("waiting.sql")).bind(ids).fetch_all(&self.pool).await?;
+        let waiting = |(sale, held, dead_letters)| Waiting { sale_id: SaleId(sale), held, dead_letters };
+        Ok(rows.into_iter().map(waiting).collect())
     }
 
     /// Writes into the trail of a sale that `actor` has done something which leaves no other trace. `false`: there is no

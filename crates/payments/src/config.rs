@@ -1,12 +1,12 @@
 //! `[payments]`: which provider, and how to reach it.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const SHORTEST_SECRET: usize = 16;
 
 /// Which provider takes the money.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Nobody: orders that would have to be paid for expire.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff};
-use boot::{Busy, Outage, REMIND_EVERY, Servers, Watchdog};
+use boot::{Busy, Handled, Outage, REMIND_EVERY, Servers, Watchdog};
 use broker::{Drain, PublishError, Publisher};
 use domain::{ReservationId, SaleId, SaleState};
 use failpoints::Point;
@@ -36,6 +36,7 @@ pub struct Keeper {
     /// Sales that are being looked after right now: a slow one must not hold up the others.
     busy: HashSet<SaleId>,
     tasks: JoinSet<SaleId>,
+    rounds: Handled,
 }
 
 /// What looking after one sale takes.
@@ -61,12 +62,12 @@ struct Failure {
 }
 
 impl Keeper {
-    /// A keeper over these stores. Must be called within a tokio runtime.
+    /// A keeper over these stores, which counts its `rounds`. Must be called within a tokio runtime.
     #[must_use]
     pub fn new(
         (ledger, inventory, broker): (Ledger, Inventory, broker::Config),
         settings: boot::Keeper,
-        servers: &Servers,
+        (servers, rounds): (&Servers, Handled),
         watchdog: Watchdog,
     ) -> Self {
         let tick = Duration::from_millis(settings.tick_ms);
@@ -82,7 +83,7 @@ impl Keeper {
             failing: Mutex::default(),
         });
         let blind = Outage::of(format!("the sales cannot be read, PostgreSQL is at {}", servers.postgres));
-        Self { tender, tick, blind, busy: HashSet::new(), tasks: JoinSet::new() }
+        Self { tender, tick, blind, busy: HashSet::new(), tasks: JoinSet::new(), rounds }
     }
 
     /// Ticks until `stop` resolves, then waits for what is under way.
@@ -125,6 +126,7 @@ impl Keeper {
         let mut sales = self.tender.reconciler.sales().await?;
         sales.extend(self.tender.ledger.ended_before(i64::from(self.tender.settings.cleanup_after_seconds)).await?);
         drop(reading);
+        self.rounds.add(1);
         for sale in sales {
             if self.busy.insert(sale.id) {
                 let tender = Arc::clone(&self.tender);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use boot::{Busy, Outage, Watchdog};
+use boot::{Busy, Handled, Outage, Watchdog};
 use broker::{Consumer, Delivery};
 use domain::{Applied, Epoch, ReservationBatch, ReservationId, SaleId};
 use failpoints::{Bug, Point};
@@ -29,6 +29,8 @@ pub(crate) struct Stores {
     pub(crate) postgres: String,
     /// Redis does not take what is deleted from the outbox.
     pub(crate) unsettled: Mutex<Outage>,
+    /// Reservations, for the heartbeat.
+    pub(crate) written: Handled,
 }
 
 /// Why a lane leaves its queue. Whatever it holds goes back to the queue with the channel.
@@ -103,6 +105,7 @@ impl Lane {
             if applied.iter().any(|(_, outcome)| *outcome == Applied::Fenced) {
                 return Err(Leave::Fenced);
             }
+            self.stores.written.add(applied.len());
             outbox_ids.extend(batch.reservations.iter().filter_map(|reservation| reservation.outbox_id.as_deref()));
         }
         // Committed: from here on a crash costs a redelivery or a sweep, nothing else.

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use boot::{Outage, Servers, Watchdog};
+use boot::{Handled, Outage, Servers, Watchdog};
 use broker::Consumers;
 use domain::{Epoch, SaleId, SaleState};
 use inventory::Inventory;
@@ -31,12 +31,12 @@ pub struct Persister {
 type Lanes = HashMap<(SaleId, Epoch), CancellationToken>;
 
 impl Persister {
-    /// A persister over these stores.
+    /// A persister over these stores, which counts the reservations that it has `written`.
     #[must_use]
     pub fn new(
         (ledger, inventory, broker): (Ledger, Inventory, broker::Config),
         settings: &boot::Persister,
-        servers: Servers,
+        (servers, written): (Servers, Handled),
         watchdog: Watchdog,
     ) -> Self {
         let unsettled = Outage::of(format!(
@@ -50,6 +50,7 @@ impl Persister {
             watchdog,
             postgres: servers.postgres.clone(),
             unsettled: Mutex::new(unsettled),
+            written,
         };
         Self { stores: Arc::new(stores), broker, discover: Duration::from_millis(settings.discover_ms), servers }
     }

@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EntityTag, Header, IfNoneMatch,
-};
-use actix_web::web::{self, Bytes};
+use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use utoipa::OpenApi;
 
 use crate::error::{Code, Problem};
+use crate::fixed::Fixed;
 use crate::openapi::{self, messages};
 
 /// Every handler of the tables in `routes.rs`: a test holds that none is missing.
@@ -49,6 +46,7 @@ use crate::openapi::{self, messages};
         super::orders::cancel_as_operator,
         super::payments::pay,
         super::payments::webhook,
+        super::live::live,
         super::records::workers,
         super::dead_letters::list,
         super::dead_letters::show,
@@ -62,6 +60,10 @@ use crate::openapi::{self, messages};
         page,
         messages_page,
         file,
+        super::pages::shop,
+        super::pages::sale,
+        super::pages::admin,
+        super::pages::file,
     ),
     tags(
         (name = "Sales", description = "What is for sale, and how it goes."),
@@ -73,57 +75,26 @@ use crate::openapi::{self, messages};
         (name = "Statistics", description = "What was sold, for operators."),
         (name = "Webhooks", description = "What the shop's back end was told, for operators."),
         (name = "Health", description = "For probes."),
+        (name = "Pages", description = "For people."),
         (name = "Documentation", description = "What you are reading."),
     ),
     components(schemas(crate::error::Body<'_>, crate::live::SaleNow<'_>, crate::live::OrderNow)),
 )]
 struct Annotated;
 
-/// Something that stays the same as long as the process runs.
-struct Fixed {
-    bytes: Bytes,
-    kind: &'static str,
-    gzipped: bool,
-    tag: EntityTag,
-}
-
-impl Fixed {
-    fn new(kind: &'static str, bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        let digest = Sha256::digest(&bytes);
-        let tag = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { bytes, kind, gzipped: false, tag: EntityTag::new_strong(tag) }
-    }
-
-    /// The whole of it, or 304 where the client has it already.
-    fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        let known = match IfNoneMatch::parse(request) {
-            Ok(IfNoneMatch::Any) => true,
-            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&self.tag)),
-            Err(_) => false,
-        };
-        let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-        // Asked each time, told in a few bytes: after an upgrade nobody reads the old one.
-        response.insert_header((ETAG, self.tag.clone())).insert_header((CACHE_CONTROL, "no-cache"));
-        if known {
-            return response.finish();
-        }
-        // Whatever a page may be made to load, it loads it from here.
-        let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; base-uri 'none'; \
+/// Whatever a page may be made to load, it loads it from here.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; base-uri 'none'; \
                       form-action 'self'; frame-ancestors 'none'";
-        response.insert_header((CONTENT_TYPE, self.kind)).insert_header((CONTENT_SECURITY_POLICY, policy));
-        if self.gzipped {
-            response.insert_header((CONTENT_ENCODING, "gzip"));
-        }
-        response.body(self.bytes.clone())
-    }
-}
 
 static OPENAPI: LazyLock<Value> = LazyLock::new(|| openapi::finish(&Annotated::openapi()));
 static ASYNCAPI: LazyLock<Value> = LazyLock::new(|| messages::document(&OPENAPI));
 
-static OPENAPI_DOCUMENT: LazyLock<Fixed> = LazyLock::new(|| Fixed::new("application/json", OPENAPI.to_string()));
-static ASYNCAPI_DOCUMENT: LazyLock<Fixed> = LazyLock::new(|| Fixed::new("application/json", ASYNCAPI.to_string()));
+static OPENAPI_DOCUMENT: LazyLock<Fixed> = LazyLock::new(|| json(&OPENAPI));
+static ASYNCAPI_DOCUMENT: LazyLock<Fixed> = LazyLock::new(|| json(&ASYNCAPI));
+
+fn json(document: &Value) -> Fixed {
+    Fixed::new("application/json", POLICY, document.to_string())
+}
 
 /// What Swagger UI consists of.
 static FILES: LazyLock<HashMap<&'static str, Fixed>> = LazyLock::new(|| {
@@ -137,17 +108,21 @@ static FILES: LazyLock<HashMap<&'static str, Fixed>> = LazyLock::new(|| {
         .into_iter()
         .map(|(name, kind)| {
             let file = utoipa_swagger_ui::serve(name, Arc::clone(&config)).ok().flatten().expect("it is compiled in");
-            (name, Fixed { gzipped: file.gzpipped, ..Fixed::new(kind, file.bytes.into_owned()) })
+            let fixed = match file.gzpipped {
+                true => Fixed::of_gzipped(kind, POLICY, &file.bytes),
+                false => Fixed::new(kind, POLICY, file.bytes.into_owned()),
+            };
+            (name, fixed)
         })
         .collect();
     let start = include_str!("../openapi/start.js");
-    files.insert("start.js", Fixed::new("text/javascript; charset=utf-8", start));
+    files.insert("start.js", Fixed::new("text/javascript; charset=utf-8", POLICY, start));
     files
 });
 
 const HTML: &str = "text/html; charset=utf-8";
-static PAGE: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(HTML, include_str!("../openapi/docs.html")));
-static MESSAGES: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(HTML, messages::page(&ASYNCAPI)));
+static PAGE: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(HTML, POLICY, include_str!("../openapi/docs.html")));
+static MESSAGES: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(HTML, POLICY, messages::page(&ASYNCAPI)));
 
 /// This document.
 #[utoipa::path(

@@ -3,7 +3,7 @@
 mod key;
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, web};
@@ -21,6 +21,7 @@ use crate::body::Body;
 use crate::caller::Caller;
 use crate::error::{Code, Problem};
 use crate::limits::Origin;
+use crate::traffic::Ended;
 use crate::view::SaleView;
 
 /// How long a replay looks for the end of its hold; without it the answer says less and is no less true.
@@ -107,7 +108,9 @@ pub(super) async fn purchase(
         Some(key) => ReservationId::keyed(sale_id, view.sale.valid_from_epoch, &user_id, key, quantity),
     };
     let attempt = Attempt { id, user_id: user_id.clone(), quantity, address };
+    let clicked = Instant::now();
     let verdict = decide(&process, &batcher, &view, attempt, key.is_some()).await;
+    process.traffic.count(ended(&verdict), Some(clicked.elapsed()), process.view.now_ms());
     let refuse = |reason| process.tally.count(sale_id, view.sale.epoch, reason, now_ms);
     match verdict {
         Verdict::Reserved(promise) if promise.is_replay && key.is_some() => {
@@ -141,6 +144,14 @@ pub(super) async fn purchase(
         }
         // Not counted as refused: it may well become an order.
         Verdict::Unknown => Ok(try_again(Some(id))),
+    }
+}
+
+fn ended(verdict: &Verdict) -> Ended {
+    match verdict {
+        Verdict::Reserved(_) => Ended::Success,
+        Verdict::Unknown => Ended::Unknown,
+        _ => Ended::Refusal,
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::live::ProcessSeen;
 use super::sales::find;
 use super::{sale_id, user_id};
 use crate::app::Process;
@@ -108,10 +109,13 @@ struct AuditTrail {
     next_cursor: Option<String>,
 }
 
-/// Who works for the sales that are not over. RabbitMQ is asked, and not the workers: it knows who is really there.
+/// Who works for the sales that are not over. Of those who consume a queue RabbitMQ is asked, and not the workers: it
+/// knows who is really there.
 #[derive(Serialize, ToSchema)]
 struct Workers {
     sales: Vec<WorkersOfSale>,
+    /// Every process of ours, as it says of itself.
+    processes: Vec<ProcessSeen>,
 }
 
 /// Who persists the reservations of a sale.
@@ -205,7 +209,9 @@ pub(super) async fn audit(
 )]
 pub(super) async fn workers(process: web::Data<Process>) -> Result<HttpResponse, Problem> {
     let sales = process.reconciler.sales().await.map_err(|error| Problem::unavailable(&error))?;
-    let mut answer = Workers { sales: Vec::with_capacity(sales.len()) };
+    let processes = process.ledger.processes().await.map_err(|error| Problem::unavailable(&error))?;
+    let processes = processes.into_iter().map(ProcessSeen::from).collect();
+    let mut answer = Workers { sales: Vec::with_capacity(sales.len()), processes };
     for sale in sales {
         let depth = process.reconciler.monitor().depth(sale.id, sale.epoch).await;
         let depth = depth.map_err(|error| Problem::unavailable(&error))?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{Halt, ReservationId, SaleId, SaleState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -44,6 +44,9 @@ struct Status<'a> {
     unit_price_minor: i64,
     currency: &'a str,
     hold_seconds: u32,
+    /// The clock that decides when a sale starts and ends, at the moment of this answer.
+    #[schema(value_type = DateTime<Utc>)]
+    server_time: String,
 }
 
 impl<'a> Status<'a> {
@@ -66,6 +69,9 @@ impl<'a> Status<'a> {
             unit_price_minor: sale.terms.unit_price_minor,
             currency: sale.terms.currency.as_str(),
             hold_seconds: sale.terms.hold_seconds,
+            server_time: DateTime::from_timestamp_millis(now_ms)
+                .unwrap_or_default()
+                .to_rfc3339_opts(SecondsFormat::Millis, true),
         }
     }
 }

@@ -53,7 +53,9 @@ async fn exactly_what_is_below_the_operators_path_is_for_operators() {
     let routes = listed(&stack).await;
     assert!(routes.len() >= 9, "{routes:?}");
     for Route { path, access, .. } in routes {
-        assert_eq!(path.to_lowercase().contains("admin"), access == "operators", "{path}");
+        // The page itself holds nothing, and asks for the token.
+        let sounds_so = path.to_lowercase().contains("admin") && path != "/admin";
+        assert_eq!(sounds_so, access == "operators", "{path}");
         assert_eq!(path.starts_with("/api/v1/admin/"), access == "operators", "{path}");
     }
     stack.close().await;

@@ -1,7 +1,7 @@
 //! Reading and settling the outbox.
 
 use domain::ReservationId;
-use inventory::{Attempt, Error, Loss, Sought};
+use inventory::{Attempt, Backlog, Error, Loss, Sought};
 
 use crate::sale::{EPOCH, Sale, attempt};
 
@@ -123,4 +123,28 @@ async fn in_a_long_outbox_a_win_is_found_by_its_time_and_is_never_taken_for_none
     let keyed = "018f4b1e-0000-8000-8000-000000000001".parse().unwrap();
     assert_eq!(seek(keyed).await, Sought::Unknown, "it tells no time");
     sale.check_books(5_000, 0, 0).await;
+}
+
+#[tokio::test]
+async fn a_backlog_is_how_much_is_on_its_way_and_for_how_long() {
+    let (busy, idle) = (Sale::open(5).await, Sale::open(5).await);
+    busy.reserve(&[attempt("ann", 2), attempt("bob", 1)]).await;
+    let since = busy.snapshot().await.outbox[0].reservation.reserved_at;
+    let asked = [(idle.id, EPOCH), (busy.id, EPOCH)];
+    let aged = async {
+        loop {
+            let backlogs = busy.inventory.backlogs(&asked).await.unwrap();
+            assert_eq!(backlogs[0], Backlog { entries: 0, oldest_ms: None });
+            assert_eq!(backlogs[1].entries, 2, "wins, whatever their units");
+            let (age, most) = (backlogs[1].oldest_ms.unwrap(), busy.now_ms().await - since);
+            assert!((0..=most).contains(&age), "{age} of {most}");
+            if age >= 20 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), aged).await.unwrap();
+    assert!(busy.inventory.backlogs(&[]).await.unwrap().is_empty());
+    busy.check_books(5, 0, 0).await;
+    idle.check_books(5, 0, 0).await;
 }

@@ -16,6 +16,7 @@ mod failures;
 mod fixture;
 mod holds;
 mod late_payments;
+mod live;
 mod model;
 mod model_sale;
 mod money;

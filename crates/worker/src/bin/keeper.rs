@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use boot::{Servers, Settings, Watchdog};
+use boot::{Handled, Heart, Role, Servers, Settings, Watchdog};
 use inventory::Inventory;
 use ledger::Ledger;
 use payments::Provider;
@@ -29,7 +29,9 @@ async fn main() -> Result<()> {
     let payments = Payments::new((ledger.clone(), teller), provider, &settings.keeper, watchdog.clone());
     let webhooks = Webhooks::new(ledger.clone(), settings.webhooks, watchdog.clone())?;
     let stores = (ledger.clone(), inventory, settings.rabbitmq);
-    let mut keeper = Keeper::new(stores, settings.keeper, &servers, watchdog.clone());
+    let rounds = Handled::default();
+    let heart = Heart::start(&ledger, Role::Keeper, &rounds);
+    let mut keeper = Keeper::new(stores, settings.keeper, (&servers, rounds), watchdog.clone());
 
     let stop = CancellationToken::new();
     let mut loops = JoinSet::new();
@@ -48,6 +50,7 @@ async fn main() -> Result<()> {
     while let Some(ended) = loops.join_next().await {
         ended?;
     }
+    heart.stop().await;
     ledger.close().await;
     Ok(())
 }

@@ -79,6 +79,13 @@ impl Day<'_> {
         for (file, status) in [("start.js", 200), ("swagger-ui.css", 200), ("stop.js", 404)] {
             assert_eq!(self.ask("GET /docs/{file}", &[file], None).await.status, status);
         }
+        for page in ["/", "/admin"] {
+            assert_eq!(self.ask(&format!("GET {page}"), &[], None).await.status, 200);
+        }
+        assert_eq!(self.ask("GET /sale/{saleId}", &[&self.shop.sale.to_string()], None).await.status, 200);
+        for (file, status) in [("shop.js", 200), ("icon.svg", 200), ("shop.html", 404)] {
+            assert_eq!(self.ask("GET /assets/{file}", &[file], None).await.status, status);
+        }
         let stream = self.shop.client().request(Method::GET, &format!("/api/v1/sale/{}/events", self.shop.sale));
         let stream = stream.send().await.unwrap();
         let begun = Answer { status: stream.status(), headers: stream.headers().clone(), body: Value::Null };
@@ -179,7 +186,7 @@ impl Day<'_> {
             self.ask_thrice(&format!("GET /api/v1/admin/sales/{{saleId}}/{what}"), &sale, &[], None).await;
         }
         self.ask_thrice("POST /api/v1/admin/sales/{saleId}/reconcile", &sale, &[], None).await;
-        for list in ["workers", "stats", "dead-letters", "webhooks", "sales"] {
+        for list in ["workers", "live", "stats", "dead-letters", "webhooks", "sales"] {
             assert_eq!(self.ask(&format!("GET /api/v1/admin/{list}"), &[], None).await.status, 200);
         }
         assert_eq!(self.ask("GET /api/v1/admin/dead-letters/{id}", &[NO_LETTER], None).await.status, 404);
