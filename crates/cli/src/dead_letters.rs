@@ -1,20 +1,18 @@
 //! `flashsale dead-letters`: messages that became no order.
 
-use std::io::{IsTerminal, Write, stderr, stdin};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::api::Client;
+use crate::api::{Client, read};
 use crate::error::Error;
 use crate::output::{Output, complain, print, print_json, print_table, printable, shortened};
+use crate::{confirm, which};
 
 const PATH: &str = "/api/v1/admin/dead-letters";
-/// As many as the API gives at once.
-const PAGE: &str = "200";
 /// Most characters of a reason in a table.
 const REASON_CHARS: usize = 80;
 
@@ -24,8 +22,8 @@ pub(crate) enum Command {
     /// Show those that wait for a decision, the oldest first
     List {
         /// Of this sale only
-        #[arg(long, value_name = "ID")]
-        sale: Option<Uuid>,
+        #[arg(long, value_name = "SALE")]
+        sale: Option<String>,
         /// Also those that are resolved
         #[arg(long)]
         all: bool,
@@ -84,38 +82,28 @@ pub(crate) async fn run(client: &Client, output: Output, command: Command) -> Re
         Command::Show { id } => show(client, output, id).await,
         Command::Redrive(Ids { ids }) => decide(client, output, "redrive", &ids).await,
         Command::Discard { letters: Ids { ids }, yes } => {
-            if !yes && !confirmed(ids.len())? {
-                return Ok(ExitCode::FAILURE);
-            }
+            let what = format!("{} dead letter(s) will be given up, and their buyers get nothing.", ids.len());
+            confirm::typed(&what, "discard", yes)?;
             decide(client, output, "discard", &ids).await
         }
     }
 }
 
-async fn list(client: &Client, output: Output, sale: Option<Uuid>, all: bool) -> Result<ExitCode, Error> {
-    let sale = sale.map(|id| id.to_string());
-    let mut letters: Vec<Value> = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = vec![("state", if all { "all" } else { "unresolved" }), ("limit", PAGE)];
-        query.extend(sale.as_deref().map(|sale| ("saleId", sale)));
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let mut page = client.get(PATH, &query).await?;
-        let Value::Array(more) = page["deadLetters"].take() else {
-            return Err(Error::Version("a list without deadLetters".to_owned()));
-        };
-        letters.extend(more);
-        match page["nextCursor"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
-        }
-    }
+async fn list(client: &Client, output: Output, sale: Option<String>, all: bool) -> Result<ExitCode, Error> {
+    // Of a sale that is not there, too.
+    let sale = match sale {
+        Some(name) if Uuid::try_parse(&name).is_err() => Some(which::find(client, &name).await?.1.sale_id.to_string()),
+        id => id,
+    };
+    let mut query = vec![("state", if all { "all" } else { "unresolved" })];
+    query.extend(sale.as_deref().map(|sale| ("saleId", sale)));
+    let letters = client.rows(PATH, &query, "deadLetters", usize::MAX).await?;
     match output {
         Output::Json => print_json(&json!({ "deadLetters": letters })),
         Output::Table if letters.is_empty() => print("no dead letters"),
         Output::Table => {
             let rows = letters.into_iter().map(|letter| Ok(row(read(letter)?))).collect::<Result<Vec<_>, Error>>()?;
-            print_table(["ID", "CREATED", "SALE", "USER", "UNITS", "STATE", "REASON"], &rows);
+            print_table(["ID", "CREATED", "SALE", "USER", "UNITS", "STATE", "REASON"], rows);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -140,7 +128,7 @@ async fn show(client: &Client, output: Output, id: Uuid) -> Result<ExitCode, Err
         print_json(&answer);
         return Ok(ExitCode::SUCCESS);
     }
-    let letter = read(answer)?;
+    let letter: Letter = read(answer)?;
     let state = match (letter.resolution, letter.resolved_at) {
         (Some(resolution), Some(at)) => format!("{resolution} at {at}"),
         _ => "unresolved".to_owned(),
@@ -189,24 +177,6 @@ async fn decide(client: &Client, output: Output, decision: &str, ids: &[Uuid]) -
         }
     }
     Ok(code)
-}
-
-/// Asks whoever sits there.
-///
-/// # Errors
-/// [`Error::Usage`] where nobody does.
-fn confirmed(letters: usize) -> Result<bool, Error> {
-    if !stdin().is_terminal() {
-        return Err(Error::Usage("nobody is here to be asked: say --yes to discard".to_owned()));
-    }
-    let _ = write!(stderr(), "Discard {letters} dead letter(s)? Their buyers get nothing. [y/N] ");
-    let mut answer = String::new();
-    let _ = stdin().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-fn read(letter: Value) -> Result<Letter, Error> {
-    serde_json::from_value(letter).map_err(|error| Error::Version(error.to_string()))
 }
 
 fn or_dash<T: ToString>(value: Option<T>) -> String {

@@ -1,16 +1,29 @@
-//! `flashsale`: what an operator types. Talks to the API over HTTP and to nothing else; `flashsale token` to nobody.
+//! `flashsale`: what an operator types. Talks to the API over HTTP and to nothing else, but for `flashsale doctor`, which
+//! asks the servers themselves; `flashsale token` and `flashsale completions` ask nobody.
 //!
 //! One file for each group of commands. Exit codes: 0 done, 1 not done, 2 asked in a way that cannot be done.
 
 mod api;
+mod completions;
+mod confirm;
 mod dead_letters;
+mod doctor;
 mod error;
+mod money;
+mod orders;
 mod output;
+mod reconcile;
+mod sale;
+mod simulate;
+mod times;
 mod token;
+mod verify;
+mod watch;
+mod which;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::Client;
 use crate::error::Error;
@@ -35,14 +48,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Group {
+    /// Sales: make, list, change, pause, end, reset them
+    #[command(subcommand)]
+    Sale(sale::Command),
+    /// Makes a sale, sends real buyers, and ends with a verdict on every invariant
+    Simulate(simulate::Command),
+    /// The books of sales: every invariant, expected and actual
+    Verify(verify::Command),
+    /// A sale's orders
+    Orders(orders::Command),
+    /// Makes the gate of a sale agree with the books, or says what that would take
+    Reconcile(reconcile::Command),
+    /// Everything that moves, each second: sales, traffic, processes, and whether the books are right
+    Watch(watch::Command),
     /// Messages that became no order: look at them, try them again, give them up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Looks at every server, setting and process, and says how to mend what is wrong
+    Doctor(doctor::Command),
     /// Prints a buyer's token for an API with auth.mode = "jwt" and HS256; asks nobody
     Token(token::Command),
+    /// Prints what a shell needs to complete these commands; asks nobody
+    Completions(completions::Command),
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { url, output, group } = Arguments::parse();
     match run(url.as_deref(), output, group).await {
@@ -55,9 +85,18 @@ async fn main() -> ExitCode {
 }
 
 async fn run(url: Option<&str>, output: Output, group: Group) -> Result<ExitCode, Error> {
-    let client = || Client::new(url, std::env::var("FLASHSALE_ADMIN_TOKEN").ok().as_deref());
+    let token = std::env::var("FLASHSALE_ADMIN_TOKEN").ok();
+    let client = || Client::new(url, token.as_deref());
     match group {
+        Group::Sale(command) => sale::run(&client()?, output, command).await,
+        Group::Simulate(command) => simulate::run(&client()?, output, &command).await,
+        Group::Verify(command) => verify::run(&client()?, output, &command).await,
+        Group::Orders(command) => orders::run(&client()?, output, &command).await,
+        Group::Reconcile(command) => reconcile::run(&client()?, output, &command).await,
+        Group::Watch(command) => watch::run(client()?, output, &command).await,
+        Group::Doctor(command) => doctor::run(url, token.as_deref(), output, &command).await,
         Group::DeadLetters(command) => dead_letters::run(&client()?, output, command).await,
         Group::Token(command) => token::run(output, &command),
+        Group::Completions(command) => Ok(completions::run(&command, Arguments::command())),
     }
 }

@@ -1,10 +1,13 @@
 //! What is printed. Tables go to standard output and complaints to standard error, so that a pipe gets answers only.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::ops::RangeInclusive;
 
+use anstyle::{AnsiColor, Effects, Style};
 use clap::ValueEnum;
 use serde_json::Value;
+use tabled::builder::Builder;
+use tabled::settings::Padding;
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -41,22 +44,67 @@ fn printable_json(value: &Value) -> String {
 
 /// Prints what went wrong.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(stderr().lock(), "error: {}", printable(text));
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut err = anstream::stderr().lock();
+    let _ = writeln!(err, "{}: {}", painted(BAD, "error"), printable(first));
+    for line in lines {
+        let _ = writeln!(err, "{}", printable(line));
+    }
 }
 
-/// Prints rows below these headings, each column as wide as its widest cell.
-pub(crate) fn print_table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
-    let widths: [usize; N] = std::array::from_fn(|n| {
-        rows.iter().map(|row| row[n].chars().count()).chain([headings[n].len()]).max().unwrap_or_default()
-    });
-    let line = |cells: [&str; N]| {
-        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        print(padded.join("  ").trim_end());
-    };
-    line(headings);
-    for row in rows {
-        line(std::array::from_fn(|n| row[n].as_str()));
+/// Prints one line of JSON. False where the reader has gone.
+pub(crate) fn print_json_line(value: &Value) -> bool {
+    // What is not printable stands in strings only, and nothing but line ends differs from the pretty form.
+    let line: String = printable_json(value).lines().map(str::trim_start).collect();
+    let mut out = stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}
+
+/// A text in a colour, where it is shown on a terminal. It must be [`printable`] already.
+pub(crate) fn painted(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().effects(Effects::BOLD);
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+pub(crate) const FAINT: Style = Style::new().dimmed();
+pub(crate) const STRONG: Style = Style::new().bold();
+
+/// Prints a line that has colours; they are left out where standard output is no terminal, or NO_COLOR is set.
+pub(crate) fn print_painted(line: &str) {
+    let _ = writeln!(anstream::stdout().lock(), "{line}");
+}
+
+/// Prints rows below these headings, each column as wide as its widest cell. Cells may be [`painted`], and must be
+/// [`printable`].
+pub(crate) fn print_table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    let mut table = Builder::from_iter(rows);
+    table.insert_record(0, headings.map(|heading| painted(FAINT, heading)));
+    for line in columns(table).lines() {
+        print_painted(line);
     }
+}
+
+/// What is there, printable, and shorter where a long text is what was expected.
+pub(crate) fn compared(expected: &str, actual: &str) -> String {
+    const LONG_CHARS: usize = 16;
+    if actual == expected && actual.chars().count() > LONG_CHARS { "same".to_owned() } else { printable(actual) }
+}
+
+/// Prints names and values side by side; a value may have several lines.
+pub(crate) fn print_fields<const N: usize>(fields: [(&str, String); N]) {
+    let rows = fields.map(|(name, value)| [painted(FAINT, name), value]);
+    for line in columns(Builder::from_iter(rows)).lines() {
+        print_painted(line);
+    }
+}
+
+fn columns(table: Builder) -> String {
+    let mut table = table.build();
+    table.with(tabled::settings::Style::empty()).with(Padding::new(0, 2, 0, 0));
+    table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// The text without anything that a terminal would take for a command: messages come from anywhere.

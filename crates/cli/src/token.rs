@@ -1,7 +1,6 @@
 //! `flashsale token`: a buyer's token, for tests, load and demonstrations. Asks nobody: whoever has the secret may.
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use identity::Mint;
@@ -14,6 +13,8 @@ use crate::output::{Output, print, print_json};
 /// On the command line everybody on this machine could read it.
 const SECRET: &str = "FLASHSALE__AUTH__HS256_SECRET";
 
+const DEFAULT_SECONDS: u64 = 3_600;
+
 /// Whom the token is for, and what it says.
 #[derive(Args)]
 pub(crate) struct Command {
@@ -21,7 +22,7 @@ pub(crate) struct Command {
     #[arg(long, value_name = "USER")]
     sub: String,
     /// Seconds until it expires
-    #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = DEFAULT_SECONDS, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// The API's setting auth.issuer
     #[arg(long, env = "FLASHSALE__AUTH__ISSUER", default_value = "flashsale")]
@@ -36,7 +37,7 @@ pub(crate) fn run(output: Output, command: &Command) -> Result<ExitCode, Error> 
     let secret = std::env::var(SECRET)
         .map_err(|_| Error::Usage(format!("set {SECRET} to the secret that the API verifies tokens with")))?;
     let mint = Mint::new(&SecretString::from(secret), &command.issuer, &command.audience, command.seconds);
-    let minted = mint.map_err(|invalid| Error::Usage(invalid.to_string()))?.mint(user.as_str(), now_ms());
+    let minted = mint.map_err(|invalid| Error::Usage(invalid.to_string()))?.mint(user.as_str(), boot::clock::now_ms());
     match output {
         Output::Table => print(&minted.token),
         Output::Json => {
@@ -46,8 +47,12 @@ pub(crate) fn run(output: Output, command: &Command) -> Result<ExitCode, Error> 
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program that runs for a moment reads the clock once")]
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// What makes the tokens of simulated buyers, where the secret is set.
+///
+/// # Errors
+/// The secret is none.
+pub(crate) fn mint(issuer: &str, audience: &str) -> Result<Option<Mint>, Error> {
+    let Some(secret) = std::env::var(SECRET).ok().filter(|secret| !secret.is_empty()) else { return Ok(None) };
+    let mint = Mint::new(&SecretString::from(secret), issuer, audience, DEFAULT_SECONDS);
+    mint.map(Some).map_err(|invalid| Error::Usage(invalid.to_string()))
 }

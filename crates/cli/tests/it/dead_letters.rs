@@ -1,6 +1,6 @@
 //! `flashsale dead-letters`, before an API with letters that really were buried.
 
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use domain::{Applied, Epoch, Quantity, Reservation, ReservationBatch, ReservationId, SaleId};
 use ledger::DeadLetter;
@@ -8,6 +8,8 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use testkit::{ADMIN_TOKEN, Api, Proxy, Stack, Wire};
 use uuid::Uuid;
+
+use crate::desk::{bare, told};
 
 struct Desk {
     stack: Stack,
@@ -63,18 +65,6 @@ impl Desk {
         drop(self.api);
         self.stack.close().await;
     }
-}
-
-/// The program without a word about where the API is.
-fn bare(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flashsale"));
-    command.env_clear().stdin(Stdio::null()).args(arguments);
-    command
-}
-
-fn told(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
 #[tokio::test]
