@@ -4,8 +4,6 @@ import { count, h, left, price, put, svg } from './shop-dom.js';
 
 const BADGES = { upcoming: 'Soon', open: 'Live', 'sold-out': 'Sold out', paused: 'Paused', ended: 'Ended' };
 const ALMOST_GONE = 0.1;
-// What was said so shortly after the start may still be of the time before it.
-const STALE_MS = 1_500;
 const PALETTES = [
   ['#f1d7c1', '#c8330d', '#1f2a44', '#e8a33d', '#fff6ea'],
   ['#d5e2da', '#1d4d4f', '#e2725b', '#f3c969', '#0e2a2b'],
@@ -18,11 +16,10 @@ const SHAPES = ['M0 0h10A10 10 0 0 1 0 10z', 'M0 0a10 10 0 0 1 10 10H0z', 'M5 0a
 /** `upcoming`, `open`, `sold-out`, `paused` or `ended`, at this time of the server. */
 export function stateOf(sale, now) {
   const [starts, ends] = instantsOf(sale);
-  if (now >= ends) return 'ended';
+  if (sale.over || now >= ends) return 'ended';
   if (sale.paused) return 'paused';
   if (now < starts) return 'upcoming';
-  // Neither paused nor selling within its time: somebody has ended it early.
-  if (!sale.saleActive && Date.parse(sale.serverTime) > starts + STALE_MS) return 'ended';
+  // Whether its gate stands as well, a click finds out: it is tried until it does.
   return sale.remainingStock > 0 ? 'open' : 'sold-out';
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct SaleNow<'a> {
     status: &'static str,
     /// Whether an operator has stopped it until further notice.
     paused: bool,
+    /// Whether it is over: past its end, or ended by an operator.
+    over: bool,
     starts_at: DateTime<Utc>,
     ends_at: DateTime<Utc>,
     per_user_limit: u32,
@@ -131,7 +133,7 @@ impl Live {
 
 impl Change {
     fn of(view: &SaleView, now_ms: i64) -> Self {
-        let (sale, active) = (&view.sale, view.is_active(now_ms));
+        let (sale, active, over) = (&view.sale, view.is_active(now_ms), is_over(view, now_ms));
         let now = SaleNow {
             sale_id: sale.id,
             name: &sale.name,
@@ -140,7 +142,8 @@ impl Change {
             total_stock: sale.total_stock,
             sale_active: active,
             status: if active { "ACTIVE" } else { "INACTIVE" },
-            paused: sale.halted == Some(Halt::Paused) && !is_over(view, now_ms),
+            paused: sale.halted == Some(Halt::Paused) && !over,
+            over,
             starts_at: sale.starts_at,
             ends_at: sale.ends_at,
             per_user_limit: sale.per_user_limit.get(),

@@ -3,7 +3,7 @@
 use std::io::{Write, stdout};
 use std::ops::RangeInclusive;
 
-use anstyle::{AnsiColor, Effects, Style};
+use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use serde_json::Value;
 use tabled::builder::Builder;
@@ -66,9 +66,9 @@ pub(crate) fn painted(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-pub(crate) const GOOD: Style = AnsiColor::Green.on_default().effects(Effects::BOLD);
-pub(crate) const BAD: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
-pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
 

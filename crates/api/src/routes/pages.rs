@@ -41,8 +41,8 @@ impl Pages {
         };
         let page = |name: &str| Fixed::new(HTML, &policy, text(name).replacen(META, &meta(settings), 1));
         let files = Files::iter().filter_map(|name| {
-            let bytes = Files::get(&name)?.data.into_owned();
-            Some((name.to_string(), Fixed::new(kind(&name)?, &policy, bytes)))
+            let kind = kind(&name)?;
+            Some((name.to_string(), Fixed::new(kind, &policy, small(&name, text(&name)))))
         });
         Self { shop: page("shop.html"), admin: page("admin.html"), files: files.collect() }
     }
@@ -56,6 +56,17 @@ fn kind(name: &str) -> Option<&'static str> {
         "svg" => Some("image/svg+xml"),
         "txt" => Some("text/plain; charset=utf-8"),
         _ => None,
+    }
+}
+
+/// What a browser needs of a file: of a script neither comments nor indentation. A library is served as its package has
+/// it. Style sheets stay as they are, because what takes their blanks out takes those within `calc` too.
+fn small(name: &str, text: String) -> String {
+    match name.rsplit_once('.') {
+        Some((ours, "js")) if ours != "uplot" => {
+            minifier::js::minify(&text).map(|small| small.to_string()).unwrap_or(text)
+        }
+        _ => text,
     }
 }
 

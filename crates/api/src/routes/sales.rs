@@ -40,6 +40,8 @@ struct Status<'a> {
     status: &'static str,
     /// Whether an operator has stopped it until further notice.
     paused: bool,
+    /// Whether it is over: past its end, or ended by an operator.
+    over: bool,
     per_user_limit: u32,
     unit_price_minor: i64,
     currency: &'a str,
@@ -51,7 +53,7 @@ struct Status<'a> {
 
 impl<'a> Status<'a> {
     fn of(view: &'a SaleView, now_ms: i64) -> Self {
-        let (sale, active) = (&view.sale, view.is_active(now_ms));
+        let (sale, active, over) = (&view.sale, view.is_active(now_ms), is_over(view, now_ms));
         Self {
             sale_id: sale.id,
             name: &sale.name,
@@ -64,7 +66,8 @@ impl<'a> Status<'a> {
             starts_at: sale.starts_at,
             ends_at: sale.ends_at,
             status: if active { "ACTIVE" } else { "INACTIVE" },
-            paused: sale.halted == Some(Halt::Paused) && !is_over(view, now_ms),
+            paused: sale.halted == Some(Halt::Paused) && !over,
+            over,
             per_user_limit: sale.per_user_limit.get(),
             unit_price_minor: sale.terms.unit_price_minor,
             currency: sale.terms.currency.as_str(),

@@ -15,7 +15,7 @@ fn unsold(sale: &NewSale, active: bool) -> Value {
         "totalStock": sale.total_stock, "saleActive": active, "status": if active { "ACTIVE" } else { "INACTIVE" },
         "startsAt": instant(sale.starts_at), "endsAt": instant(sale.ends_at), "perUserLimit": 1,
         "unitPriceMinor": 1_999, "currency": "EUR", "holdSeconds": 0, "description": null, "imageUrl": null,
-        "paused": false,
+        "paused": false, "over": sale.ends_at < new_sale(1).starts_at,
     })
 }
 

@@ -63,9 +63,9 @@ fn books(look: &Look) -> Line<'static> {
     let state = if on_its_way { "the books are right, something is on its way" } else { "the books are right" };
     let away = match look.live.unavailable.as_slice() {
         [] => Span::default(),
-        away => Span::from(format!("  cannot be read: {}", printable(&away.join(", ")))).red().bold(),
+        away => Span::from(format!("  cannot be read: {}", printable(&away.join(", ")))).red(),
     };
-    Line::from(vec![Span::from(format!("{state} ({} sales)", look.books.len())).green().bold(), away])
+    Line::from(vec![Span::from(format!("{state} ({} sales)", look.books.len())).green(), away])
 }
 
 fn draw_sales(frame: &mut Frame, area: Rect, look: &Look) {
@@ -107,7 +107,7 @@ fn sale_row(sale: &LiveSale, look: &Look) -> Row<'static> {
     let hands = sale.consumers.map_or_else(|| "-".to_owned(), |count| count.to_string());
     let no_hands = sale.consumers == Some(0) && sale.state == "open";
     let dead = sale.dead_letters.is_some_and(|count| count > 0);
-    let alarm = |is_on: bool| if is_on { Style::new().red().bold() } else { Style::new() };
+    let alarm = |is_on: bool| if is_on { Style::new().red() } else { Style::new() };
     Row::new([
         Cell::from(printable(&sale.name)),
         Cell::from(state).style(style),
@@ -158,7 +158,7 @@ fn draw_processes(frame: &mut Frame, area: Rect, processes: &[Process]) {
     ];
     let row = |process: &Process| {
         let heard = format!("{} ago", span(process.age_ms));
-        let style = if process.alive { Style::new() } else { Style::new().red().bold() };
+        let style = if process.alive { Style::new() } else { Style::new().red() };
         Row::new([
             printable(&process.role),
             format!("{}:{}", printable(&process.host), process.pid),
