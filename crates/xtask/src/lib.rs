@@ -1,4 +1,4 @@
-//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `soak`, `k6`, `ci`.
+//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `soak`, `k6`, `pictures`, `ci`.
 //!
 //! One module per task, and what they stand on: the [`home`] folder with its locks and pid files, the [`stack`] with
 //! its ports and secrets, and the one table of our [`roles`].
@@ -11,6 +11,7 @@ mod http;
 mod install;
 mod interrupt;
 pub mod k6;
+pub mod pictures;
 mod progress;
 mod python;
 pub mod roles;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, down, env, k6, note, soak, status, test, up, workspace};
+use xtask::{ci, down, env, k6, note, pictures, soak, status, test, up, workspace};
 
 /// Runs a flash sale on this machine, and the project's checks.
 #[derive(Parser)]
@@ -61,6 +61,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Take README's pictures anew, into docs/images/
+    Pictures,
     /// Run everything a change must pass: fmt, clippy, test
     Ci,
 }
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Task::Test { suite, args } => test::run(&home, suite, &args),
         Task::Soak { args } => soak::run(&home, &args),
         Task::K6 { script, args } => k6::run(&home, &script, &args),
+        Task::Pictures => pictures::run(&home),
         Task::Ci => ci::run(&home),
     };
     outcome.unwrap_or_else(|error| {

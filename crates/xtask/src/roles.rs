@@ -17,8 +17,8 @@ use crate::workspace;
 /// How long a process may take to finish its work after SIGTERM; each of them limits itself to less.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The packages whose binaries `up` runs.
-const PACKAGES: [&str; 3] = ["flashsale-api", "flashsale-worker", "flashsale-reconcile"];
+/// The packages whose binaries `up` runs, and the command line, which starts at once then.
+const PACKAGES: [&str; 4] = ["flashsale-api", "flashsale-worker", "flashsale-reconcile", "flashsale-cli"];
 
 /// The binary that migrates, seeds and reconciles, and ends.
 const RECONCILE: &str = "flashsale-reconcile";
@@ -59,6 +59,11 @@ impl Binaries {
         }
         ensure!(cargo.status()?.success(), "the build failed");
         Ok(Self { folder: workspace::target_dir()?.join("release") })
+    }
+
+    /// Where they are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Migrates, seeds and reconciles; the output is appended to the log `reconcile`.

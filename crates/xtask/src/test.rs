@@ -11,7 +11,7 @@ use servers::{Postgres, RabbitMq, RabbitMqPorts, Redis, Running, Server, free_po
 use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::python::SCHEMATHESIS;
+use crate::python::{AXE, SCHEMATHESIS};
 use crate::scratch::Scratch;
 use crate::stack::secret;
 use crate::{install, workspace};
@@ -20,7 +20,7 @@ use crate::{install, workspace};
 const SERVER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Which tests are run.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Suite {
     /// Every test.
     #[default]
@@ -36,6 +36,12 @@ impl Suite {
             Self::Faults => &["--package", "flashsale-nemesis"],
         }
     }
+
+    /// Whether a browser is needed: it is large, and not installed for tests that name other packages.
+    fn opens_pages(self, names_packages: bool, args: &[String]) -> bool {
+        let names_browser = args.iter().any(|arg| arg.contains("browser") || arg.contains('*'));
+        if names_packages { names_browser } else { self == Self::All }
+    }
 }
 
 /// Builds all binaries, starts servers, runs the tests of `suite` with `args` passed on, and removes every trace of it.
@@ -50,6 +56,13 @@ pub fn run(home: &Path, suite: Suite, args: &[String]) -> Result<ExitCode> {
     install::ensure_servers(&home, &progress)?;
     install::ensure_fault_tools(&home, &progress)?;
     let schemathesis = SCHEMATHESIS.ensure(&home, &progress)?;
+    let names_packages = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let axe = if suite.opens_pages(names_packages, args) {
+        install::ensure_browser(&home, &progress)?;
+        Some(AXE.ensure(&home, &progress)?)
+    } else {
+        None
+    };
 
     progress.say("building");
     let built = interrupt.run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
@@ -65,10 +78,10 @@ pub fn run(home: &Path, suite: Suite, args: &[String]) -> Result<ExitCode> {
     progress.say(format_args!("cargo {}", runner.join(" ")));
     let mut tests = workspace::cargo();
     // With packages of the caller's own, nobody else's need be compiled.
-    let names_packages = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     let packages = if names_packages { &[] } else { suite.packages() };
     tests.args(runner).args(packages).args(args).envs(run.environment()?);
-    tests.env("FLASHSALE_TEST_SCHEMATHESIS_DIR", schemathesis);
+    tests.env("FLASHSALE_TEST_SCHEMATHESIS_DIR", schemathesis.with_file_name(""));
+    tests.envs(axe.map(|file| ("FLASHSALE_TEST_AXE", file)));
     let code = interrupt.run(&mut tests)?;
 
     drop(run);
@@ -76,15 +89,16 @@ pub fn run(home: &Path, suite: Suite, args: &[String]) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// The servers of one run of the tests, and the folder they live in: dropped in this order.
-struct Run {
+/// The servers of one run, and the folder they live in: dropped in this order.
+pub(crate) struct Run {
     /// PostgreSQL, Redis, RabbitMQ.
     servers: Vec<Running>,
     scratch: Scratch,
 }
 
 impl Run {
-    fn begin(home: &Home) -> Result<Self> {
+    /// Starts them.
+    pub(crate) fn begin(home: &Home) -> Result<Self> {
         let mut run = Self { servers: Vec::new(), scratch: Scratch::begin(home)? };
         let dir = run.scratch.dir().to_owned();
 
@@ -102,7 +116,7 @@ impl Run {
     }
 
     /// What the tests are told.
-    fn environment(&self) -> Result<Vec<(&'static str, String)>> {
+    pub(crate) fn environment(&self) -> Result<Vec<(&'static str, String)>> {
         let [postgres, redis, rabbitmq] = &self.servers[..] else { unreachable!("three servers were started") };
         let variables = [
             // Makes each test's database, and knows its other accounts.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::home::Home;
 use crate::interrupt::{ENDLESSLY, Interrupt};
@@ -41,7 +41,7 @@ pub fn run(home: &Path, port: Option<u16>, detach: bool) -> Result<ExitCode> {
         Err(error) => return Err(error),
         Ok(stack) => stack,
     };
-    print(summary(&stack, &home)?);
+    print(summary(&stack, &home));
     drop(lock);
     match foreground {
         Some(foreground) => stay(&home, &interrupt, foreground)?,
@@ -149,28 +149,19 @@ fn wait_ready(stack: &Stack, home: &Home, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// Everything a person needs to go on, with one line that buys.
-fn summary(stack: &Stack, home: &Home) -> Result<String> {
+/// Everything a person needs to go on: where to look, what to try, and every address and secret.
+fn summary(stack: &Stack, home: &Home) -> String {
     let url = stack.api_url();
-    let answer = http::get(stack.api_port, "/api/v1/sales").context("ask the API for its sales")?;
-    let sales: serde_json::Value = serde_json::from_str(&answer.body).context("read the API's sales")?;
-    let is_active = |sale: &&serde_json::Value| sale["status"] == "ACTIVE";
-    let active = sales.as_array().and_then(|sales| sales.iter().find(is_active));
-    let sale = active.and_then(|sale| sale["saleId"].as_str());
-    let mut text = format!("\nThe sale is open at {url}\n\n");
+    let mut text = format!(
+        "\nThe shop:             {url}/\nThe operator's page:  {url}/admin (token {})\n\nNext, 500 buyers for 10 units:\n\n  \
+         eval \"$(cargo xtask env)\"\n  cargo flashsale simulate --buyers 500 --stock 10\n\n",
+        stack.admin_token
+    );
     for (name, value) in stack.exports(home) {
-        text.push_str(&format!("  {name:<22} {value}\n"));
+        text.push_str(&format!("  {name:<33} {value}\n"));
     }
-    text.push_str(&format!("  {:<22} {}\n", "logs", home.join("log").display()));
-    match sale {
-        Some(sale) => text.push_str(&format!(
-            "  {:<22} {sale}\n\nBuy:\n\n  curl -s {url}/api/v1/sale/purchase -H 'Content-Type: application/json' \\\n    \
-             -d '{{\"saleId\": \"{sale}\", \"userId\": \"alice\"}}'",
-            "active sale"
-        )),
-        None => text.push_str("\nNo sale is active now."),
-    }
-    Ok(text)
+    text.push_str(&format!("  {:<33} {}", "logs", home.join("log").display()));
+    text
 }
 
 /// Watches until Ctrl-C, telling what ends meanwhile; then stops everything. Returns as well when somebody else has
