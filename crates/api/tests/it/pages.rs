@@ -68,8 +68,11 @@ async fn every_file_is_served_once_and_again_only_if_it_has_changed() {
             assert!(small.bytes().await.unwrap().len() < served.len() * 2 / 3, "{name}");
         }
     }
-    let unknown = api.client.get("/assets/..%2fCargo.toml").await;
-    assert_eq!((unknown.status.as_u16(), &unknown.body["code"]), (404, &Value::from("NO_SUCH_ROUTE")));
+    // A page has a path of its own, and nothing outside of the folder has one.
+    for name in ["nothing.js", "shop.html", "../shop.html", "%2e%2e/shop.html", "..%2fCargo.toml"] {
+        let unknown = api.client.get(&format!("/assets/{name}")).await;
+        assert_eq!((unknown.status.as_u16(), &unknown.body["code"]), (404, &Value::from("NO_SUCH_ROUTE")), "{name}");
+    }
     drop(api);
     stack.close().await;
 }

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use crate::stage::Stage;
 
 /// Columns and rows that hold the whole report.
-const TERMINAL: &str = "96x31";
+const TERMINAL: &str = "96x33";
 /// No spinner turns faster, in milliseconds.
-const SHORTEST_FRAME: &str = "60";
+const SHORTEST_FRAME: &str = "30";
 /// How long the end is to be seen, in milliseconds.
 const LAST_FRAME: &str = "8000";
 
@@ -18,7 +18,8 @@ const LAST_FRAME: &str = "8000";
 /// The recorder or the simulation fails.
 pub(crate) fn make(stage: &Stage, recorder: &Path, picture: &Path) {
     let line = "simulate --buyers 500 --stock 10";
-    let script = format!("printf '\\033[32m$\\033[0m cargo flashsale {line}\\n'; exec '{}' {line}", Stage::program());
+    let script =
+        format!("printf '\\033[32m$\\033[0m cargo flashsale {line}\\n'; sleep 1; exec '{}' {line}", Stage::program());
     let folder = tempfile::tempdir().expect("a folder for the script");
     let file = folder.path().join("record.sh");
     std::fs::write(&file, script).expect("the script");

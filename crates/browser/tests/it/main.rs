@@ -6,7 +6,6 @@ mod access;
 mod buying;
 mod elsewhere;
 mod faults;
-mod files;
 mod fixture;
 mod harness;
 mod identity;
