@@ -1,4 +1,4 @@
-//! `cargo xtask env`: the stack's URLs, its admin token, and the settings of its processes, for a shell.
+//! `cargo xtask env`: the stack's URLs and its admin token, for a shell.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,10 +15,7 @@ use crate::stack::Stack;
 /// When there is no stack.
 pub fn run(home: &Path) -> Result<ExitCode> {
     let stack = Stack::require(home)?;
-    let home = Home::at(home)?;
-    // The settings too: `flashsale doctor` looks at the servers as the processes do.
-    let settings = stack.configuration(&home).into_iter().chain([stack.owner_configuration(&home)]);
-    for (name, value) in stack.exports(&home).into_iter().chain(settings) {
+    for (name, value) in stack.exports(&Home::at(home)?) {
         print(format_args!("export {name}={}", quote(&value)));
     }
     Ok(ExitCode::SUCCESS)

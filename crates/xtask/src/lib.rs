@@ -1,4 +1,5 @@
-//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `soak`, `k6`, `pictures`, `ci`.
+//! What a developer types: `cargo xtask up`, `down`, `status`, `env`, `test`, `soak`, `k6`, `flashsale`,
+//! `pictures`, `ci`.
 //!
 //! One module per task, and what they stand on: the [`home`] folder with its locks and pid files, the [`stack`] with
 //! its ports and secrets, and the one table of our [`roles`].
@@ -6,6 +7,7 @@
 pub mod ci;
 pub mod down;
 pub mod env;
+pub mod flashsale;
 pub mod home;
 mod http;
 mod install;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, down, env, k6, note, pictures, soak, status, test, up, workspace};
+use xtask::{ci, down, env, flashsale, k6, note, pictures, soak, status, test, up, workspace};
 
 /// Runs a flash sale on this machine, and the project's checks.
 #[derive(Parser)]
@@ -63,6 +63,13 @@ enum Task {
     },
     /// Take README's pictures anew, into docs/images/
     Pictures,
+    /// Run the operator's command line against the running stack; also as `cargo flashsale`
+    #[command(disable_help_flag = true)]
+    Flashsale {
+        /// Passed on to `flashsale`, such as: simulate --buyers 500 --stock 10
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run everything a change must pass: fmt, clippy, test
     Ci,
 }
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
         Task::Soak { args } => soak::run(&home, &args),
         Task::K6 { script, args } => k6::run(&home, &script, &args),
         Task::Pictures => pictures::run(&home),
+        Task::Flashsale { args } => flashsale::run(&home, &args),
         Task::Ci => ci::run(&home),
     };
     outcome.unwrap_or_else(|error| {

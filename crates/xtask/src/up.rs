@@ -154,7 +154,7 @@ fn summary(stack: &Stack, home: &Home) -> String {
     let url = stack.api_url();
     let mut text = format!(
         "\nThe shop:             {url}/\nThe operator's page:  {url}/admin (token {})\n\nNext, 500 buyers for 10 units:\n\n  \
-         eval \"$(cargo xtask env)\"\n  cargo flashsale simulate --buyers 500 --stock 10\n\n",
+         cargo flashsale simulate --buyers 500 --stock 10\n\n",
         stack.admin_token
     );
     for (name, value) in stack.exports(home) {
