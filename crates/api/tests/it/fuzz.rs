@@ -265,6 +265,9 @@ fn no_path_breaks_anything_however_it_is_escaped() {
         let status = head.split(' ').nth(1).unwrap();
         let fine = ["200", "400", "401", "404", "405"].contains(&status) || asks_to_try_again(head);
         assert!(fine, "{path:?}: {said}");
+        if status == "200" && head.contains("content-type: text/html") {
+            return;
+        }
         let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} {path:?}: {said}"));
         assert!(status == "200" || body["statusCode"].as_u64() == status.parse().ok(), "{path:?}: {said}");
     });
