@@ -20,16 +20,16 @@ async fn run(fixture: &Fixture, statement: &'static str) {
 #[tokio::test]
 async fn a_process_is_there_from_its_first_beat_until_it_stops_with_how_much_it_does_a_second() {
     let fixture = Fixture::with_stock(1).await;
-    let (mut persister, api) = (heartbeat("persister", 0), heartbeat("api", 5));
+    let (mut persister, api) = (heartbeat("persister", 5_000), heartbeat("api", 5));
     fixture.ledger.beat(&persister).await.unwrap();
     fixture.ledger.beat(&api).await.unwrap();
     run(&fixture, "UPDATE processes SET seen_at = seen_at - interval '2 s' WHERE role = 'persister'").await;
-    persister.handled = 1_000;
+    persister.handled = 6_000;
     fixture.ledger.beat(&persister).await.unwrap();
     let seen: Vec<Seen> = fixture.ledger.processes().await.unwrap();
     assert_eq!(
         seen.iter().map(|seen| (seen.id, seen.handled)).collect::<Vec<_>>(),
-        [(api.id, 5), (persister.id, 1_000)]
+        [(api.id, 5), (persister.id, 6_000)]
     );
     assert!((300.0..=500.0).contains(&seen[1].per_second), "1,000 in two seconds and a little: {seen:?}");
     assert_eq!((seen[0].per_second, seen[1].started_at < seen[1].seen_at), (0.0, true));
