@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use domain::OrderState;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -23,26 +25,14 @@ pub(crate) struct Command {
     /// The sale's id, its name or what its name begins with
     sale: String,
     /// In this state only
-    #[arg(long, value_enum, ignore_case = true)]
-    status: Option<Status>,
+    #[arg(long, ignore_case = true, value_parser = PossibleValuesParser::new(OrderState::ALL.map(OrderState::as_str)))]
+    status: Option<String>,
     /// Of this buyer only
     #[arg(long)]
     user: Option<String>,
     /// At most so many; all without it
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-}
-
-/// An order's state, as the API names it.
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "UPPER")]
-enum Status {
-    Held,
-    Paying,
-    Confirmed,
-    Expired,
-    Cancelled,
-    Refused,
 }
 
 /// An order, as far as a table shows it.
@@ -64,9 +54,9 @@ struct Order {
 /// They cannot be read.
 pub(crate) async fn run(client: &Client, output: Output, command: &Command) -> Result<ExitCode, Error> {
     let (_, sale) = which::find(client, &command.sale).await?;
-    let status = command.status.and_then(|status| status.to_possible_value());
+    let status = command.status.as_deref().map(str::to_ascii_uppercase);
     let mut query: Vec<(&str, &str)> = Vec::new();
-    query.extend(status.as_ref().map(|status| ("status", status.get_name())));
+    query.extend(status.as_deref().map(|status| ("status", status)));
     query.extend(command.user.as_deref().map(|user| ("userId", user)));
     let most = command.limit.map_or(usize::MAX, |limit| limit as usize);
     let orders = client.rows(&format!("{SALES}/{}/orders", sale.sale_id), &query, "orders", most).await?;

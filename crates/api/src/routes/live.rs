@@ -2,6 +2,7 @@
 //! servers are asked twice a second at most.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
@@ -10,7 +11,6 @@ use chrono::{DateTime, Utc};
 use domain::{Epoch, Halt, SaleId, SaleState};
 use ledger::{Seen, Waiting};
 use serde::Serialize;
-use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use utoipa::ToSchema;
