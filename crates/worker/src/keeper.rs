@@ -1,8 +1,6 @@
 //! The keeper: looks after every sale on each tick. Any number may run; each step is idempotent.
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,7 @@ use ledger::{Ledger, Sale};
 use reconcile::{Outcome, Reconciler};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 /// Entries looked at in one sweep; the next tick goes on.
 const SWEEP_PAGE: usize = 2_000;
@@ -86,28 +85,18 @@ impl Keeper {
         Self { tender, tick, blind, busy: HashSet::new(), tasks: JoinSet::new(), rounds }
     }
 
-    /// Ticks until `stop` resolves, then waits for what is under way.
-    ///
-    /// # Errors
-    /// `stop` failed.
-    pub async fn run(&mut self, stop: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    /// Ticks until `stop` is cancelled, then waits for what is under way.
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tokio::pin!(stop);
-        let result = loop {
-            tokio::select! {
-                result = &mut stop => break result,
-                _ = ticks.tick() => {
-                    let ticked = self.tick().await;
-                    if let Some(pause) = self.blind.note_and_pause(&ticked, (self.tick, LONGEST_PAUSE)) {
-                        ticks.reset_after(pause);
-                    }
-                }
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let ticked = self.tick().await;
+            if let Some(pause) = self.blind.note_and_pause(&ticked, (self.tick, LONGEST_PAUSE)) {
+                ticks.reset_after(pause);
             }
-        };
+        }
         while self.tasks.join_next().await.is_some() {}
         self.tender.publisher.close().await;
-        result
     }
 
     /// Starts to look after each sale that is not being looked after already.

@@ -31,22 +31,19 @@ async fn main() -> Result<()> {
     let stores = (ledger.clone(), inventory, settings.rabbitmq);
     let rounds = Handled::default();
     let heart = Heart::start(&ledger, Role::Keeper, &rounds);
-    let mut keeper = Keeper::new(stores, settings.keeper, (&servers, rounds), watchdog.clone());
+    let keeper = Keeper::new(stores, settings.keeper, (&servers, rounds), watchdog.clone());
 
     let stop = CancellationToken::new();
     let mut loops = JoinSet::new();
     loops.spawn(holds.run(stop.clone()));
     loops.spawn(payments.run(stop.clone()));
     loops.spawn(webhooks.run(stop.clone()));
-    let stop_requested = async {
-        watchdog.stop_requested().await?;
-        stop.cancel();
-        Ok(())
-    };
+    loops.spawn(keeper.run(stop.clone()));
     tokio::select! {
-        kept = keeper.run(stop_requested) => kept?,
+        asked = watchdog.stop_requested() => asked?,
         panic = first_panic(&mut loops) => return Err(panic.into()),
     }
+    stop.cancel();
     while let Some(ended) = loops.join_next().await {
         ended?;
     }

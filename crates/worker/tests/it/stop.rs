@@ -85,6 +85,28 @@ async fn workers_stop_in_time_while_rabbitmq_is_silent() {
 }
 
 #[tokio::test]
+async fn a_keeper_hears_that_it_is_to_stop_while_it_waits_for_postgresql() {
+    let stack = Stack::new().await;
+    let sale = stack.create(&testkit::new_sale(20)).await;
+    stack.reconcile().await;
+    let mut meddler = stack.database.connect().await;
+    let mut lock = meddler.begin().await.unwrap();
+    sqlx::query("LOCK TABLE sales IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let mut keeper = stack.start_with("flashsale-keeper", &[], &[STOP_SECONDS]);
+    // Nobody else is there to wait: an API would.
+    until("it waits for the sales", PATIENCE, async || waiting_for_a_lock(&stack).await).await;
+    keeper.signal(Signal::TERM);
+    keeper.wait_for_log("stopping").await;
+    assert!(waiting_for_a_lock(&stack).await.is_some(), "it heard of it only when PostgreSQL had answered");
+    lock.rollback().await.unwrap();
+    let status = keeper.ended().await;
+    assert!(status.success(), "{status}:\n{}", keeper.log());
+
+    let (api, _persister, _keeper) = (stack.api().await, stack.persister(), stack.keeper());
+    assert_eq!(stack.settled(&api.client, sale).await.body["books"]["available"], 20);
+}
+
+#[tokio::test]
 async fn a_persister_that_is_asked_to_stop_finishes_the_batch_in_hand() {
     let shop = Shop::open(20).await;
     let promised = shop.buy_one_by_one(1).await;
