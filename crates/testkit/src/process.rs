@@ -41,6 +41,12 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -47,6 +47,20 @@ pub(crate) fn ensure_fault_tools(home: &Home, progress: &Progress) -> Result<()>
     install_packages(&["faketime"], home, progress)
 }
 
+/// Finds the load generator of the bench, or installs it.
+///
+/// # Errors
+/// As [`ensure_servers`].
+pub(crate) fn ensure_wrk(home: &Home, progress: &Progress) -> Result<()> {
+    if is_on_path("wrk") {
+        return Ok(());
+    }
+    if cfg!(target_os = "macos") {
+        bail!("not installed: wrk. Type: brew install wrk");
+    }
+    install_packages(&["wrk"], home, progress)
+}
+
 /// Finds Chromium and its driver, or installs them. A font comes with what draws its letters.
 ///
 /// # Errors

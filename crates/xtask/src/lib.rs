@@ -4,6 +4,7 @@
 //! One module per task, and what they stand on: the [`home`] folder with its locks and pid files, the [`stack`] with
 //! its ports and secrets, and the one table of our [`roles`].
 
+pub mod bench;
 pub mod ci;
 pub mod down;
 pub mod env;

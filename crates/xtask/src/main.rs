@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, down, env, flashsale, k6, note, pictures, soak, status, test, up, workspace};
+use xtask::{bench, ci, down, env, flashsale, k6, note, pictures, soak, status, test, up, workspace};
 
 /// Runs a flash sale on this machine, and the project's checks.
 #[derive(Parser)]
@@ -53,6 +53,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure how fast we are, as ratios of one run, with servers of its own
+    Bench {
+        /// Passed on: [--json] [--rounds N] [--seconds S] [--only PART,...]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run a load test of k6/ against the running stack
     K6 {
         /// The script's name, such as purchase.js
@@ -84,6 +90,7 @@ fn main() -> ExitCode {
         Task::Env => env::run(&home),
         Task::Test { suite, args } => test::run(&home, suite, &args),
         Task::Soak { args } => soak::run(&home, &args),
+        Task::Bench { args } => bench::run(&home, &args),
         Task::K6 { script, args } => k6::run(&home, &script, &args),
         Task::Pictures => pictures::run(&home),
         Task::Flashsale { args } => flashsale::run(&home, &args),

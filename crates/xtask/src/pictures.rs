@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use crate::scratch::Profile;
 use crate::python::TERMTOSVG;
 use crate::roles::Binaries;
 use crate::test::Run;
@@ -34,7 +35,7 @@ pub fn run(home: &Path) -> Result<ExitCode> {
     }
 
     progress.say("starting servers");
-    let run = Run::begin(&home)?;
+    let run = Run::begin(&home, Profile::Debug)?;
     interrupt.check()?;
     let mut pictures = Command::new(workspace::target_dir()?.join("debug/examples/pictures"));
     pictures.arg(workspace::root().join("docs/images")).arg("--recorder").arg(recorder);

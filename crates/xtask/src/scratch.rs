@@ -13,22 +13,32 @@ use crate::workspace;
 /// The folders are called `test-<process id>`.
 const PREFIX: &str = "test-";
 
+/// Which of our binaries are run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Profile {
+    /// With failpoints, and quick to build.
+    Debug,
+    /// As they are shipped.
+    Release,
+}
+
 /// The folder. Dropping it ends every process that works in it, whoever started it, and removes it.
 pub(crate) struct Scratch {
     dir: PathBuf,
+    profile: Profile,
     /// Held as long as we live: tells others that the folder is in use.
     _lock: File,
 }
 
 impl Scratch {
     /// A new folder; what runs left behind that were killed is removed.
-    pub(crate) fn begin(home: &Home) -> Result<Self> {
+    pub(crate) fn begin(home: &Home, profile: Profile) -> Result<Self> {
         remove_dead(home)?;
         let name = format!("{PREFIX}{}", std::process::id());
         let dir = home.join(&name);
         create_private(&dir.join("tmp")).with_context(|| format!("create {}", dir.display()))?;
         let lock = home.try_lock(&format!("{name}/lock"))?.context("another process uses our folder")?;
-        Ok(Self { dir, _lock: lock })
+        Ok(Self { dir, profile, _lock: lock })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -38,7 +48,10 @@ impl Scratch {
     /// Where the binaries under test are, and that temporary files belong in here: what a test starts there is found
     /// and ended even if the test was not able to.
     pub(crate) fn environment(&self) -> Result<[(&'static str, String); 2]> {
-        let binaries = workspace::target_dir()?.join("debug");
+        let binaries = workspace::target_dir()?.join(match self.profile {
+            Profile::Debug => "debug",
+            Profile::Release => "release",
+        });
         Ok([
             ("FLASHSALE_TEST_BIN_DIR", binaries.to_string_lossy().into_owned()),
             ("TMPDIR", self.temporary().to_string_lossy().into_owned()),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::scratch::Scratch;
+use crate::scratch::{Profile, Scratch};
 use crate::{install, workspace};
 
 /// Builds everything and runs the soak with `args`. After a failure its logs and its servers' data stay in
@@ -30,7 +30,7 @@ pub fn run(home: &Path, args: &[String]) -> Result<ExitCode> {
         }
     }
 
-    let scratch = Scratch::begin(&home)?;
+    let scratch = Scratch::begin(&home, Profile::Debug)?;
     let soak = workspace::target_dir()?.join("debug/examples/soak");
     let code = interrupt.run(Command::new(soak).args(args).envs(scratch.environment()?))?;
     // A wrong flag or Ctrl-C ends it in other ways, and leaves nothing to look into.

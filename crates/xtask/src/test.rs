@@ -12,7 +12,7 @@ use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::python::{AXE, SCHEMATHESIS};
-use crate::scratch::Scratch;
+use crate::scratch::{Profile, Scratch};
 use crate::stack::secret;
 use crate::{install, workspace};
 
@@ -71,7 +71,7 @@ pub fn run(home: &Path, suite: Suite, args: &[String]) -> Result<ExitCode> {
     }
 
     progress.say("starting servers for the tests");
-    let run = Run::begin(&home)?;
+    let run = Run::begin(&home, Profile::Debug)?;
     interrupt.check()?;
 
     let runner: &[&str] = if workspace::has_subcommand("nextest") { &["nextest", "run"] } else { &["test"] };
@@ -97,14 +97,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Starts them.
-    pub(crate) fn begin(home: &Home) -> Result<Self> {
-        let mut run = Self { servers: Vec::new(), scratch: Scratch::begin(home)? };
+    /// Starts them, for binaries of this profile. Those for release are as durable as `up`'s.
+    pub(crate) fn begin(home: &Home, profile: Profile) -> Result<Self> {
+        let mut run = Self { servers: Vec::new(), scratch: Scratch::begin(home, profile)? };
         let dir = run.scratch.dir().to_owned();
 
         // No test cuts this machine's power, and every test makes a database.
-        let settings = [("fsync", "off"), ("max_connections", "300")];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let settings: &[_] = match profile {
+            Profile::Debug => &[("fsync", "off"), ("max_connections", "300")],
+            Profile::Release => &[],
+        };
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let postgres = Postgres { settings, ..Postgres::new(dir.join("postgres"), free_port()?, secret()) };
         run.servers.push(postgres.start()?);
         run.servers.push(Redis::new(dir.join("redis"), free_port()?, secret()).start()?);

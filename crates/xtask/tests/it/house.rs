@@ -44,6 +44,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("flashsale-browser", &["flashsale-servers", "flashsale-testkit"]),
     ("flashsale-model", &[]),
+    (
+        "flashsale-bench",
+        &[
+            "flashsale-domain",
+            "flashsale-inventory",
+            "flashsale-broker",
+            "flashsale-ledger",
+            "flashsale-servers",
+            "flashsale-testkit",
+        ],
+    ),
     ("flashsale-servers", &[]),
     ("flashsale-nemesis", &[]),
     ("xtask", &["flashsale-servers"]),
@@ -79,8 +90,8 @@ const PROCESS: &[&str] = &[
 const CLIENTS: &[(&str, &[&str])] = &[
     ("redis", &["flashsale-inventory"]),
     ("lapin", &["flashsale-broker"]),
-    // The testkit makes the databases of the tests.
-    ("sqlx", &["flashsale-ledger", "flashsale-testkit"]),
+    // The testkit makes the databases of the tests; the bench writes to one without us.
+    ("sqlx", &["flashsale-ledger", "flashsale-testkit", "flashsale-bench"]),
 ];
 
 const LICENCES: &[&str] = &[
