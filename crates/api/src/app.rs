@@ -1,9 +1,11 @@
 //! The process: what it starts, what each HTTP thread gets, what it does when it stops.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_cors::Cors;
+use actix_service::IntoServiceFactory;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, http, web};
@@ -21,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::batcher::{Batcher, Limits};
 use crate::exchange::exchange;
+use crate::front::{Desk, Front};
 use crate::guard::AdminToken;
 use crate::limits::RateLimits;
 use crate::live::Live;
@@ -29,6 +32,7 @@ use crate::routes::accounts::Accounts;
 use crate::routes::live::LastLook;
 use crate::routes::pages::Pages;
 use crate::routes::stats::Stats;
+use crate::sold_out::SoldOut;
 use crate::tally::Tally;
 use crate::tokens::Tokens;
 use crate::traffic::Traffic;
@@ -46,6 +50,7 @@ pub(crate) struct Process {
     pub(crate) publisher: Publisher,
     pub(crate) reconciler: Reconciler,
     pub(crate) view: Arc<View>,
+    pub(crate) sold_out: SoldOut,
     pub(crate) live: Live,
     pub(crate) stats: Stats,
     pub(crate) tally: Tally,
@@ -87,6 +92,7 @@ impl Process {
             looks: Looks::default(),
             turns: Turns::new(usize::try_from(settings.postgres.max_connections / 2).unwrap_or_default().max(1)),
             reconciler,
+            sold_out: SoldOut::new(inventory.clone(), Arc::clone(&view)),
             live: Live::new(Arc::clone(&view), ledger.clone(), heartbeat),
             view,
             stats: Stats::new(&settings.postgres)?,
@@ -104,6 +110,7 @@ impl Process {
         });
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(&process).keep_fresh(Duration::from_millis(settings.api.refresh_ms)));
+        background.spawn(Arc::clone(&process).keep_looking());
         background.spawn(Arc::clone(&process).keep_telling());
         background.spawn(Arc::clone(&process).keep_flushing(Duration::from_millis(settings.api.flush_ms)));
         if process.tokens.as_ref().is_some_and(Tokens::are_fetched) {
@@ -119,12 +126,17 @@ impl Process {
             if let Err(error) = self.teller.tell(sale).await {
                 tracing::debug!(%sale, %error, "the gate could not be told at once, a keeper will");
             }
+            self.sold_out.changed(sale);
             self.view.refresh_soon();
         }
     }
 
     async fn keep_fresh(self: Arc<Self>, pause: Duration) {
         self.view.keep_fresh(pause).await;
+    }
+
+    async fn keep_looking(self: Arc<Self>) {
+        self.sold_out.keep_looking().await;
     }
 
     async fn keep_learning_keys(self: Arc<Self>) {
@@ -184,7 +196,7 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &Settings) -> Result<Serv
     let pages = web::Data::new(Pages::new(settings));
     let settings = &settings.api;
     let token = web::Data::new(AdminToken(settings.admin_token()?.cloned()));
-    let shared = web::Data::from(Arc::clone(process));
+    let shared = Arc::clone(process);
     let health = web::Data::new(routes::health::Health::default());
     let origins = settings.cors_origins.clone();
     let keep_alive = Duration::from_secs(settings.keep_alive_seconds);
@@ -195,8 +207,9 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &Settings) -> Result<Serv
         let inventory = inventory.counting(shared.limits.of_purchases());
         let batcher = Batcher::new(inventory, shared.publisher.clone(), Arc::clone(&shared.view), limits);
         actix_web::rt::spawn(connections::keep_ending());
-        App::new()
-            .app_data(shared.clone())
+        let desk = Rc::new(Desk::new(Arc::clone(&shared), batcher.clone()));
+        let app = App::new()
+            .app_data(web::Data::from(Arc::clone(&shared)))
             .app_data(token.clone())
             .app_data(health.clone())
             .app_data(pages.clone())
@@ -204,7 +217,8 @@ pub(crate) fn listen(process: &Arc<Process>, settings: &Settings) -> Result<Serv
             .app_data(web::PayloadConfig::new(body::LARGEST))
             .wrap(cors(&origins))
             .wrap(from_fn(exchange))
-            .configure(routes::configure)
+            .configure(routes::configure);
+        Front { app: app.into_factory(), desk }
     });
     let workers = match settings.http_workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -8,8 +8,8 @@ use std::time::Instant;
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 
 use crate::connections::Connection;
@@ -29,7 +29,7 @@ pub(crate) async fn exchange(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let id = given_id(&request).unwrap_or_else(new_id);
+    let id = id_of(request.headers());
     let connection = request.conn_data::<Rc<Connection>>().cloned();
     if let Some(connection) = &connection {
         connection.begin();
@@ -53,23 +53,36 @@ pub(crate) async fn exchange(
             connection.iter().for_each(|connection| connection.end_soon());
         }
     }
-    tracing::debug!(
-        method = %response.request().method(),
-        path = response.request().path(),
-        status = response.status().as_u16(),
-        // Not a u128, which JSON logs would show as a text.
-        took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        request_id = id.to_str().unwrap_or_default(),
-        traceparent = response.request().headers().get("traceparent").and_then(|value| value.to_str().ok()),
-        "answered"
-    );
+    let asked = response.request();
+    log(asked.method(), asked.path(), response.status(), started, &id, asked.headers());
     finish(response.headers_mut(), id);
     Ok(response)
 }
 
+/// The one line of a request.
+pub(crate) fn log(
+    method: &Method,
+    path: &str,
+    status: StatusCode,
+    started: Instant,
+    id: &HeaderValue,
+    headers: &HeaderMap,
+) {
+    tracing::debug!(
+        %method,
+        path,
+        status = status.as_u16(),
+        // Not a u128, which JSON logs would show as a text.
+        took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        request_id = id.to_str().unwrap_or_default(),
+        traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok()),
+        "answered"
+    );
+}
+
 /// What every answer says: its request's id, that it is what its `Content-Type` says and nothing else, and, unless a
 /// route knows better, that it is true for a moment only.
-fn finish(headers: &mut HeaderMap, id: HeaderValue) {
+pub(crate) fn finish(headers: &mut HeaderMap, id: HeaderValue) {
     headers.insert(REQUEST_ID, id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(header::CACHE_CONTROL) {
@@ -94,9 +107,13 @@ fn problem_of(response: &ServiceResponse) -> Option<Problem> {
     (!ours).then(|| Problem::of_status(status))
 }
 
-/// The client's own id, where it is fit for a header and a log.
-fn given_id(request: &ServiceRequest) -> Option<HeaderValue> {
-    let id = request.headers().get(REQUEST_ID)?;
+/// The client's own id, where it is fit for a header and a log, or a new one.
+pub(crate) fn id_of(headers: &HeaderMap) -> HeaderValue {
+    given_id(headers).unwrap_or_else(new_id)
+}
+
+fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
     let text = id.to_str().ok()?;
     let fits = (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| id.clone())

@@ -117,6 +117,16 @@ impl RateLimits {
         Rates { per_user: self.rates.purchase_per_user, per_address: self.rates.purchase_per_ip }
     }
 
+    /// Whether the gate counts attempts.
+    pub(crate) fn count_purchases(&self) -> bool {
+        self.rates.purchase_per_user.is_some() || self.rates.purchase_per_ip.is_some()
+    }
+
+    /// Whether reads are counted.
+    pub(crate) fn count_reads(&self) -> bool {
+        self.rates.read_per_ip.is_some()
+    }
+
     fn of_group(&self, group: Group) -> Option<(&'static str, Rate)> {
         let (name, rate) = match group {
             Group::Free | Group::Purchase => return None,

@@ -11,7 +11,7 @@ pub(crate) mod live;
 mod orders;
 pub(crate) mod pages;
 mod payments;
-mod purchase;
+pub(crate) mod purchase;
 mod reconcile;
 mod records;
 pub(crate) mod sales;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -49,6 +49,8 @@ struct Live {
     stock: AtomicI64,
     /// Counts the decisions this process has seen, so that a refresh which read Redis before one does not undo it.
     decisions: AtomicU64,
+    /// A batch was decided, and nothing was left after it.
+    sold_out: AtomicBool,
 }
 
 impl SaleView {
@@ -64,6 +66,14 @@ impl SaleView {
     pub(crate) fn saw_stock(&self, stock: i64) {
         self.live.decisions.fetch_add(1, Ordering::Relaxed);
         self.live.stock.store(stock, Ordering::Relaxed);
+        if stock <= 0 {
+            self.live.sold_out.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the gate has decided a batch since this was last asked, and nothing was left after it.
+    pub(crate) fn take_sold_out(&self) -> bool {
+        self.live.sold_out.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the sale is within its window, not stopped and not over. While a gate is rebuilt it is: buyers are asked to
@@ -193,6 +203,10 @@ fn own_ms() -> i64 {
 impl Live {
     /// Until the gate was read: what is not sold.
     fn new(sale: &Sale) -> Self {
-        Self { stock: AtomicI64::new(sale.total_stock - sale.sold), decisions: AtomicU64::new(0) }
+        Self {
+            stock: AtomicI64::new(sale.total_stock - sale.sold),
+            decisions: AtomicU64::new(0),
+            sold_out: AtomicBool::new(false),
+        }
     }
 }

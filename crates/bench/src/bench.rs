@@ -3,9 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use domain::SaleId;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use testkit::{Api, Client, Process, Stack, new_sale};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest wait for what was promised to be there, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often PostgreSQL is asked how much is sold: its answers must not cost what is measured much.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How often and how long is measured.
 #[derive(Clone, Copy)]
@@ -56,6 +64,56 @@ pub(crate) async fn click(client: &Client, sale: SaleId, user: &str, outcome: &s
     let answer = client.purchase(sale, user).await;
     anyhow::ensure!(answer.outcome() == outcome, "{user} was to read {outcome}: {answer:?}");
     Ok(answer.body)
+}
+
+/// How many of these sales' units, `units` each, are taken as far as `api` knows: it looks four times a second.
+pub(crate) async fn taken(api: &Api, sales: &[SaleId], units: u32) -> Result<u64> {
+    let mut taken = 0;
+    for &sale in sales {
+        let status = api.client.status(sale).await.body;
+        let left = status["remainingStock"].as_u64().with_context(|| format!("a stock: {status}"))?;
+        taken += u64::from(units).saturating_sub(left);
+    }
+    Ok(taken)
+}
+
+/// Waits until `api` knows of at least so many units taken: each success has one.
+pub(crate) async fn until_taken(api: &Api, sales: &[SaleId], units: u32, least: u64) {
+    let enough = async || taken(api, sales, units).await.is_ok_and(|taken| taken >= least).then_some(());
+    testkit::until("each success has taken a unit", Duration::from_secs(10), enough).await;
+}
+
+/// Waits until PostgreSQL has sold at least so many units; how many it were, and when.
+pub(crate) async fn until_sold(stack: &Stack, sale: SaleId, least: i64) -> Result<(i64, Instant)> {
+    let look = async {
+        loop {
+            let sold = stack.sale(sale).await.sold;
+            if sold >= least {
+                return (sold, Instant::now());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    timeout(PATIENCE, look).await.with_context(|| format!("fewer than {least} units were sold within {PATIENCE:?}"))
+}
+
+/// Raises the limit of open files, our own and that of what we start, to `wanted` where we may; what it is then.
+pub(crate) fn allow_files(wanted: u64) -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let (current, most) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
+    // The maximum itself can be raised by root only.
+    for (files, maximum) in [(wanted, maximum.map(|maximum| maximum.max(wanted))), (wanted.min(most), maximum)] {
+        if current < files && setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum }).is_ok() {
+            return files;
+        }
+    }
+    current
+}
+
+/// The wall clock.
+#[expect(clippy::disallowed_methods, reason = "`boot::clock` is for our processes, and this is none")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// Resident memory of a process, in MiB.

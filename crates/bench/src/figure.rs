@@ -34,7 +34,8 @@ impl Figure {
         rounds.sort_by(f64::total_cmp);
         let (min, max) = (rounds[0], rounds[rounds.len() - 1]);
         let middle = rounds.len() / 2;
-        let median = if rounds.len() % 2 == 1 { rounds[middle] } else { f64::midpoint(rounds[middle - 1], rounds[middle]) };
+        let median =
+            if rounds.len() % 2 == 1 { rounds[middle] } else { f64::midpoint(rounds[middle - 1], rounds[middle]) };
         Self { name, unit, median, min, max, wanted: None, met: None }
     }
 

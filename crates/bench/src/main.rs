@@ -1,10 +1,17 @@
 //! `flashsale-bench`, which `cargo xtask bench` runs: how fast we are, as ratios of one run on one machine.
 
 mod bench;
+mod end_to_end;
 mod figure;
+mod growth;
+mod load;
+mod overload;
+mod persist;
 mod purchases;
 mod reads;
 mod report;
+mod steady;
+mod streams;
 mod wrk;
 
 use std::time::Duration;
@@ -40,6 +47,18 @@ enum Part {
     Purchases,
     /// Status and list
     Reads,
+    /// Large sales, and many sales
+    Growth,
+    /// The persister alone
+    Persist,
+    /// From the click to the order, and what a buyer costs in Redis
+    EndToEnd,
+    /// Latency at a load that is no limit
+    Steady,
+    /// What a stream of live status costs
+    Streams,
+    /// Ten times more clicks than can be served
+    Overload,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -57,6 +76,12 @@ async fn main() -> Result<()> {
         report.figures.extend(match part {
             Part::Purchases => purchases::measure(&stack, effort).await?,
             Part::Reads => reads::measure(&stack, effort).await?,
+            Part::Growth => growth::measure(&stack, effort).await?,
+            Part::Persist => persist::measure(&stack, effort).await?,
+            Part::EndToEnd => end_to_end::measure(&stack, effort).await?,
+            Part::Steady => steady::measure(&stack, effort).await?,
+            Part::Streams => streams::measure(&stack, effort).await?,
+            Part::Overload => overload::measure(&stack, effort).await?,
         });
         stack.close().await;
     }

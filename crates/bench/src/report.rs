@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::Result;
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
-use crate::bench::Effort;
+use crate::bench::{Effort, now};
 use crate::figure::{Figure, Wanted};
 
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn begin(effort: Effort) -> Result<Self> {
         Ok(Self {
-            date: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+            date: now().to_rfc3339_opts(SecondsFormat::Secs, true),
             commit: output("git", &["describe", "--always", "--dirty"]),
             machine: machine(),
             rounds: effort.rounds,
@@ -54,7 +54,10 @@ impl Report {
             table.push_record([figure.name.to_owned(), median, min, max, figure.unit.to_owned(), wanted, met]);
         }
         let Self { date, commit, machine, rounds, seconds, .. } = self;
-        println!("{}\n{machine}; commit {commit}; {date}; medians of {rounds} rounds of {seconds} s", table.build().with(Style::psql()));
+        println!(
+            "{}\n{machine}; commit {commit}; {date}; medians of {rounds} rounds of {seconds} s",
+            table.build().with(Style::psql())
+        );
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use tokio::process::Command;
 const PURCHASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wrk/purchase.lua");
 const GET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wrk/get.lua");
 /// As many as purchase.lua counts with.
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 
 /// What wrk has seen.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -28,8 +28,16 @@ impl Load {
     /// # Errors
     /// Some were errors.
     pub(crate) fn per_second(self) -> Result<f64> {
+        Ok(per_second(self.answers()?, Duration::from_micros(self.microseconds)))
+    }
+
+    /// All answers.
+    ///
+    /// # Errors
+    /// Some were errors.
+    pub(crate) fn answers(self) -> Result<u64> {
         ensure!(self.status_errors == 0 && self.socket_errors == 0, "not everybody was answered: {self:?}");
-        Ok(per_second(self.requests, Duration::from_micros(self.microseconds)))
+        Ok(self.requests)
     }
 }
 

@@ -58,6 +58,8 @@ impl Inventory {
 /// The fields of a gate as Redis answers for them: `epoch`, `open`, `stock`, `starts_ms`, `ends_ms`, `terms`,
 /// `replid`, `limit`, `halted`, `revision`.
 pub(crate) type GateFields = [Option<String>; 10];
+/// Where among them the history stands that the gate was installed on.
+pub(crate) const REPLID: usize = 6;
 
 /// Adds the question that [`read_gate`] reads the answer of.
 pub(crate) fn ask_for_gate(ask: &mut Pipeline, sale: SaleId, epoch: Epoch) {

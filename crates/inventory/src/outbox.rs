@@ -156,11 +156,16 @@ impl Inventory {
     ///
     /// # Errors
     /// [`Error::Unreachable`]; [`Error::Protocol`] if one of the ids is no stream id.
-    pub async fn settle(&self, sale: SaleId, epoch: Epoch, outbox_ids: &[&str]) -> Result<u64, Error> {
+    pub async fn settle(&self, sale: SaleId, epoch: Epoch, outbox_ids: &[impl AsRef<str>]) -> Result<u64, Error> {
         if outbox_ids.is_empty() {
             return Ok(0);
         }
-        self.connection.call(redis::cmd("XDEL").arg(Key::outbox(sale, epoch)).arg(outbox_ids)).await
+        let mut delete = redis::cmd("XDEL");
+        delete.arg(Key::outbox(sale, epoch));
+        outbox_ids.iter().for_each(|id| {
+            delete.arg(id.as_ref());
+        });
+        self.connection.call(&delete).await
     }
 }
 

@@ -23,7 +23,7 @@ pub const POSTGRES_ACCOUNTS: &str = include_str!("postgres_accounts.sql");
 /// in `lua/` use. A script is checked command by command, as if its caller had sent each.
 pub const REDIS_RULES: &str = "resetkeys ~sale:* ~limit:* -@all +ping +time +info +script|load +script|exists +evalsha \
                                +multi +exec +get +set +hget +hmget +hlen +hset +hincrby +sadd +smismember +xadd +xlen \
-                               +xrange +xdel +expire +pexpireat +persist +unlink";
+                               +xrange +xinfo|stream +hscan +xdel +expire +pexpireat +persist +unlink";
 
 /// The names on RabbitMQ that [`APP`] may declare, write to and read from.
 const RABBITMQ_NAMES: &str = r"^flashsale\.";

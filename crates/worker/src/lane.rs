@@ -1,4 +1,5 @@
-//! One queue, one lane: gather deliveries, commit them, acknowledge them, delete their outbox entries. In that order.
+//! One queue, one lane: gather deliveries, commit them, acknowledge them, delete their outbox entries. In that order; the
+//! entries of one batch are deleted while the next one is written.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use domain::{Applied, Epoch, ReservationBatch, ReservationId, SaleId};
 use failpoints::{Bug, Point};
 use inventory::Inventory;
 use ledger::{DeadLetter, Ledger};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A message that came back this often is applied alone: whatever is wrong with it must not hold others up.
@@ -44,10 +46,19 @@ enum Leave {
 }
 
 pub(crate) struct Lane {
+    consumer: Consumer,
+    writer: Writer,
+    /// What has come while the last batch was written.
+    ahead: Gathered,
+    /// Outbox entries that are being deleted.
+    settling: Option<JoinHandle<()>>,
+}
+
+/// What writes a lane's orders.
+struct Writer {
     sale: SaleId,
     epoch: Epoch,
     stores: Arc<Stores>,
-    consumer: Consumer,
     cancelled: CancellationToken,
 }
 
@@ -58,6 +69,8 @@ struct Gathered {
     batches: Vec<ReservationBatch>,
     undecodable: Vec<(Delivery, String)>,
     reservations: usize,
+    /// As much as one transaction takes, or a suspect is in it.
+    is_full: bool,
 }
 
 impl Lane {
@@ -67,7 +80,8 @@ impl Lane {
         consumer: Consumer,
         cancelled: CancellationToken,
     ) -> Self {
-        Self { sale, epoch, stores, consumer, cancelled }
+        let writer = Writer { sale, epoch, stores, cancelled };
+        Self { consumer, writer, ahead: Gathered::default(), settling: None }
     }
 
     /// Works until the lane has to leave its queue, then closes the channel.
@@ -77,28 +91,79 @@ impl Lane {
                 break leave;
             }
         };
+        self.settled().await;
+        let Writer { sale, epoch, .. } = self.writer;
         match leave {
-            Leave::Cancelled => tracing::debug!(sale = %self.sale, epoch = %self.epoch, "left the queue"),
-            Leave::Fenced => tracing::info!(sale = %self.sale, epoch = %self.epoch, "fenced by a reconciler"),
-            Leave::Lost(error) => tracing::warn!(sale = %self.sale, epoch = %self.epoch, %error, "lost the queue"),
+            Leave::Cancelled => tracing::debug!(%sale, %epoch, "left the queue"),
+            Leave::Fenced => tracing::info!(%sale, %epoch, "fenced by a reconciler"),
+            Leave::Lost(error) => tracing::warn!(%sale, %epoch, %error, "lost the queue"),
         }
         self.consumer.close().await;
     }
 
     /// Takes what is there, persists it, acknowledges it.
     async fn step(&mut self) -> Result<(), Leave> {
-        let first = tokio::select! {
-            biased;
-            () = self.cancelled.cancelled() => return Err(Leave::Cancelled),
-            delivery = self.consumer.next() => delivery,
-        };
-        let gathered = self.gather(first.ok_or(Leave::Cancelled)?.map_err(Leave::Lost)?)?;
+        let gathered = self.next_batch().await?;
         failpoints::reach(Point::PersisterGathered);
         if failpoints::planted(Bug::AckBeforeCommit) {
             self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
         }
-        self.bury_undecodable(&gathered).await?;
-        let mut outbox_ids: Vec<&str> = Vec::with_capacity(gathered.reservations);
+        // Decoding takes as long as PostgreSQL would wait for the next batch.
+        let (written, came) = tokio::join!(self.writer.write(&gathered), async {
+            self.ahead.take_what_is_there(&mut self.consumer, &self.writer)
+        },);
+        written?;
+        // Committed: from here on a crash costs a redelivery or a sweep, nothing else.
+        failpoints::reach(Point::PersisterCommitted);
+        if !failpoints::planted(Bug::AckBeforeCommit) {
+            let _busy = self.writer.stores.watchdog.busy("acknowledging to RabbitMQ");
+            self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
+        }
+        failpoints::reach(Point::PersisterAcknowledged);
+        self.settle(gathered.outbox_ids()).await;
+        came
+    }
+
+    /// The first delivery and all that wait behind it, up to a transaction's worth.
+    async fn next_batch(&mut self) -> Result<Gathered, Leave> {
+        if self.writer.cancelled.is_cancelled() {
+            return Err(Leave::Cancelled);
+        }
+        let mut gathered = std::mem::take(&mut self.ahead);
+        if gathered.is_empty() {
+            let first = self.writer.cancelled.run_until_cancelled(self.consumer.next()).await.flatten();
+            gathered.add(first.ok_or(Leave::Cancelled)?.map_err(Leave::Lost)?, &self.writer);
+        }
+        gathered.take_what_is_there(&mut self.consumer, &self.writer)?;
+        Ok(gathered)
+    }
+
+    /// Deletes outbox entries while the next batch is written, one call at a time. Where that fails they are left to the
+    /// keepers' sweep.
+    async fn settle(&mut self, entries: Vec<String>) {
+        self.settled().await;
+        let Writer { sale, epoch, .. } = self.writer;
+        let stores = Arc::clone(&self.writer.stores);
+        self.settling = Some(tokio::spawn(async move {
+            let settled = stores.inventory.settle(sale, epoch, &entries).await;
+            stores.unsettled.lock().unwrap_or_else(PoisonError::into_inner).note(&settled);
+        }));
+    }
+
+    /// Waits for [`Lane::settle`].
+    async fn settled(&mut self) {
+        if let Some(settling) = self.settling.take()
+            && let Err(panic) = settling.await
+        {
+            tracing::error!(sale = %self.writer.sale, %panic, "outbox entries are left to the keepers");
+        }
+    }
+}
+
+impl Writer {
+    /// Writes everything gathered: orders, and the letters that nobody can read.
+    async fn write(&self, gathered: &Gathered) -> Result<(), Leave> {
+        self.bury_undecodable(gathered).await?;
         for batch in &gathered.batches {
             let applied = self.until_it_succeeds(|| self.persist(batch)).await?;
             self.tell_refused(&applied);
@@ -106,35 +171,8 @@ impl Lane {
                 return Err(Leave::Fenced);
             }
             self.stores.written.add(applied.len());
-            outbox_ids.extend(batch.reservations.iter().filter_map(|reservation| reservation.outbox_id.as_deref()));
         }
-        // Committed: from here on a crash costs a redelivery or a sweep, nothing else.
-        failpoints::reach(Point::PersisterCommitted);
-        if !failpoints::planted(Bug::AckBeforeCommit) {
-            let _busy = self.stores.watchdog.busy("acknowledging to RabbitMQ");
-            self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
-        }
-        failpoints::reach(Point::PersisterAcknowledged);
-        // Where that fails the entries are left to the keepers' sweep.
-        let settled = self.stores.inventory.settle(self.sale, self.epoch, &outbox_ids).await;
-        self.stores.unsettled.lock().unwrap_or_else(PoisonError::into_inner).note(&settled);
         Ok(())
-    }
-
-    /// The first delivery and all that wait behind it, up to a transaction's worth. A suspect ends the gathering,
-    /// and one that comes first stays alone.
-    fn gather(&mut self, first: Delivery) -> Result<Gathered, Leave> {
-        let mut gathered = Gathered::default();
-        let mut next = Some(first);
-        while let Some(delivery) = next {
-            let suspect = delivery.delivery_count >= SUSPECT_AFTER_DELIVERIES;
-            gathered.add(delivery, (self.sale, self.epoch));
-            if suspect || gathered.reservations >= self.stores.batch_reservations {
-                break;
-            }
-            next = self.consumer.try_next().transpose().map_err(Leave::Lost)?;
-        }
-        Ok(gathered)
     }
 
     async fn bury_undecodable(&self, gathered: &Gathered) -> Result<(), Leave> {
@@ -208,10 +246,31 @@ impl Lane {
 }
 
 impl Gathered {
+    /// The outbox entries of everything in it.
+    fn outbox_ids(self) -> Vec<String> {
+        self.batches.into_iter().flat_map(|batch| batch.reservations).filter_map(|one| one.outbox_id).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.undecodable.is_empty()
+    }
+
+    /// Adds deliveries that wait already, until it is full. A suspect ends the gathering, and one that comes first stays
+    /// alone.
+    fn take_what_is_there(&mut self, consumer: &mut Consumer, writer: &Writer) -> Result<(), Leave> {
+        while !self.is_full
+            && let Some(delivery) = consumer.try_next().transpose().map_err(Leave::Lost)?
+        {
+            self.add(delivery, writer);
+        }
+        Ok(())
+    }
+
     /// Adds a delivery; reservations under the same terms share a batch.
-    fn add(&mut self, delivery: Delivery, queue: (SaleId, Epoch)) {
+    fn add(&mut self, delivery: Delivery, Writer { sale, epoch, stores, .. }: &Writer) {
+        let is_suspect = delivery.delivery_count >= SUSPECT_AFTER_DELIVERIES;
         self.last_tag = delivery.tag;
-        match broker::decode(&delivery.body, queue) {
+        match broker::decode(&delivery.body, (*sale, *epoch)) {
             Ok(batch) => {
                 self.reservations += batch.reservations.len();
                 match self.batches.last_mut() {
@@ -221,5 +280,6 @@ impl Gathered {
             }
             Err(error) => self.undecodable.push((delivery, error.to_string())),
         }
+        self.is_full = is_suspect || self.reservations >= stores.batch_reservations;
     }
 }

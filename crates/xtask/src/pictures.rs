@@ -8,9 +8,9 @@ use anyhow::Result;
 use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::scratch::Profile;
 use crate::python::TERMTOSVG;
 use crate::roles::Binaries;
+use crate::scratch::Profile;
 use crate::test::Run;
 use crate::{install, workspace};
 

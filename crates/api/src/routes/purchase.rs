@@ -1,8 +1,9 @@
 //! `POST /api/v1/sale/purchase`: the click.
 
-mod key;
+pub(crate) mod key;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{self, HeaderValue};
@@ -99,22 +100,37 @@ pub(super) async fn purchase(
     process: web::Data<Process>,
     batcher: web::Data<Batcher>,
 ) -> Result<HttpResponse, Problem> {
-    let Click { sale_id, user_id, quantity } = read(&body, &caller)?;
-    let view = super::sales::find(&process, sale_id).await?;
-    process.admit_buyer(sale_id, &user_id)?;
-    let now_ms = boot::clock::now_ms();
+    let click = read(&body, &caller)?;
+    let view = super::sales::find(&process, click.sale_id).await?;
+    process.admit_buyer(click.sale_id, &click.user_id)?;
+    buy(&process, &batcher, &view, click, (address, key)).await
+}
+
+/// The click of a buyer who is known and may ask, on a sale that there is.
+pub(crate) async fn buy(
+    process: &Process,
+    batcher: &Batcher,
+    view: &SaleView,
+    Click { sale_id, user_id, quantity }: Click,
+    (address, key): (Option<IpAddr>, Option<String>),
+) -> Result<HttpResponse, Problem> {
+    let (clicked, now_ms) = (Instant::now(), boot::clock::now_ms());
+    let refuse = |reason| process.tally.count(sale_id, view.sale.epoch, reason, now_ms);
+    if process.refuses_for_the_gate(view, &user_id, quantity) {
+        process.traffic.count(Ended::Refusal, Some(clicked.elapsed()), process.view.now_ms());
+        refuse(Refusal::SoldOut);
+        return Ok(HttpResponse::Ok().json(sold_out(0)));
+    }
     let id = match &key {
         None => ReservationId::new_v7(now_ms, &rand::random()),
         Some(key) => ReservationId::keyed(sale_id, view.sale.valid_from_epoch, &user_id, key, quantity),
     };
     let attempt = Attempt { id, user_id: user_id.clone(), quantity, address };
-    let clicked = Instant::now();
-    let verdict = decide(&process, &batcher, &view, attempt, key.is_some()).await;
+    let verdict = decide(process, batcher, view, attempt, key.is_some()).await;
     process.traffic.count(ended(&verdict), Some(clicked.elapsed()), process.view.now_ms());
-    let refuse = |reason| process.tally.count(sale_id, view.sale.epoch, reason, now_ms);
     match verdict {
         Verdict::Reserved(promise) if promise.is_replay && key.is_some() => {
-            Ok(replayed(&process, id, &user_id, &view, promise).await)
+            Ok(replayed(process, id, &user_id, view, promise).await)
         }
         Verdict::Reserved(promise) => Ok(HttpResponse::Ok().json(success(id, promise))),
         Verdict::AlreadyPurchased(held) if key.is_some() && held.has_key_of(id) => Err(key_reused()),
@@ -147,6 +163,14 @@ pub(super) async fn purchase(
     }
 }
 
+impl Process {
+    /// Whether nothing is left and the buyer holds nothing, as far as this process knows. Where attempts are counted each
+    /// has to come to the gate.
+    fn refuses_for_the_gate(&self, view: &SaleView, user: &UserId, quantity: Quantity) -> bool {
+        !self.limits.count_purchases() && self.sold_out.refuses(view, user, quantity, self.view.now_ms())
+    }
+}
+
 fn ended(verdict: &Verdict) -> Ended {
     match verdict {
         Verdict::Reserved(_) => Ended::Success,
@@ -156,13 +180,13 @@ fn ended(verdict: &Verdict) -> Ended {
 }
 
 /// A request that makes sense.
-struct Click {
-    sale_id: SaleId,
+pub(crate) struct Click {
+    pub(crate) sale_id: SaleId,
     user_id: UserId,
     quantity: Quantity,
 }
 
-fn read(body: &[u8], caller: &Caller) -> Result<Click, Problem> {
+pub(crate) fn read(body: &[u8], caller: &Caller) -> Result<Click, Problem> {
     let request: Request<'_> =
         serde_json::from_slice(body).map_err(|error| Problem::new(Code::InvalidBody, error.to_string()))?;
     let sale_id = sale_id(&request.sale_id.ok_or_else(|| Problem::field("saleId", &"is missing"))?)?;

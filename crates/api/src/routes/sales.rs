@@ -193,6 +193,20 @@ pub(super) async fn status(path: web::Path<String>, process: web::Data<Process>)
     Ok(HttpResponse::Ok().json(Status::of(&view, process.view.now_ms())))
 }
 
+/// The body of [`status`].
+pub(crate) fn status_json(view: &SaleView, now_ms: i64) -> Vec<u8> {
+    json(&Status::of(view, now_ms))
+}
+
+/// The body of [`list`] where all of them are wanted.
+pub(crate) fn list_json(views: &[Arc<SaleView>], now_ms: i64) -> Vec<u8> {
+    json(&views.iter().map(|view| Status::of(view, now_ms)).collect::<Vec<_>>())
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("plain fields become JSON, and memory takes everything")
+}
+
 /// What a buyer has bought from a sale.
 #[utoipa::path(
     get, path = "/api/v1/sale/{saleId}/user/{userId}/purchase", operation_id = "purchaseOf", tag = "Purchases",

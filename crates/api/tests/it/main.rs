@@ -36,6 +36,7 @@ mod sales_admin;
 mod schemathesis;
 mod secrets;
 mod slow;
+mod sold_out;
 mod start;
 mod stats;
 mod stop;

@@ -43,7 +43,10 @@ async fn assert_ended_for(mut process: Process, what: &str) {
 #[tokio::test]
 async fn a_persister_whose_only_thread_is_blocked_is_ended_and_another_does_its_work() {
     let shop = Shop::open(200).await;
-    let frozen = start(&shop, "flashsale-persister", &[("FLASHSALE_FAILPOINT", "persister.gathered=freeze@2")]);
+    // However many messages wait when it comes, it takes them one by one.
+    let one_at_a_time = ("FLASHSALE__PERSISTER__BATCH_RESERVATIONS", "1");
+    let freezes = ("FLASHSALE_FAILPOINT", "persister.gathered=freeze@2");
+    let frozen = start(&shop, "flashsale-persister", &[one_at_a_time, freezes]);
     let told = shop.rush(150).await;
     frozen.wait_for_log("failpoint persister.gathered fired").await;
     assert_ended_for(frozen, "the async runtime").await;
