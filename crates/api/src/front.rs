@@ -30,10 +30,7 @@ use crate::caller::Caller;
 use crate::connections::Connection;
 use crate::exchange::{self, finish};
 use crate::routes::purchase::key::IDEMPOTENCY_KEY;
-use crate::routes::{purchase, sales};
-
-const PURCHASE: &str = "/api/v1/sale/purchase";
-const SALES: &str = "/api/v1/sales";
+use crate::routes::{PURCHASE, SALES, purchase, sales};
 
 /// The application of one HTTP thread, with the front before it.
 pub(crate) struct Front<A> {

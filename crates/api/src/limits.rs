@@ -119,12 +119,12 @@ impl RateLimits {
 
     /// Whether the gate counts attempts.
     pub(crate) fn count_purchases(&self) -> bool {
-        self.rates.purchase_per_user.is_some() || self.rates.purchase_per_ip.is_some()
+        self.of_purchases() != Rates::default()
     }
 
     /// Whether reads are counted.
     pub(crate) fn count_reads(&self) -> bool {
-        self.rates.read_per_ip.is_some()
+        self.of_group(Group::Read).is_some()
     }
 
     fn of_group(&self, group: Group) -> Option<(&'static str, Rate)> {

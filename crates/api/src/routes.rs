@@ -36,6 +36,9 @@ use crate::limits::limited;
 
 /// Everything below this path needs the operator's token, paths that nothing answers included.
 pub(crate) const OPERATORS: &str = "/api/v1/admin";
+/// The click and the list, which `front` recognises too.
+pub(crate) const PURCHASE: &str = "/api/v1/sale/purchase";
+pub(crate) const SALES: &str = "/api/v1/sales";
 /// Who acts below [`OPERATORS`], in the audit trail: the token names nobody.
 const OPERATOR: &str = "operator";
 
@@ -58,8 +61,8 @@ const OPEN: &[OpenRow] = &[
     (Method::GET, "/docs", Free, || web::to(docs::page)),
     (Method::GET, "/docs/messages", Free, || web::to(docs::messages_page)),
     (Method::GET, "/docs/{file}", Free, || web::to(docs::file)),
-    (Method::GET, "/api/v1/sales", Read, || web::to(sales::list)),
-    (Method::POST, "/api/v1/sale/purchase", Purchase, || web::to(purchase::purchase)),
+    (Method::GET, SALES, Read, || web::to(sales::list)),
+    (Method::POST, PURCHASE, Purchase, || web::to(purchase::purchase)),
     (Method::GET, "/api/v1/sale/{sale_id}/status", Read, || web::to(sales::status)),
     (Method::GET, "/api/v1/sale/{sale_id}/events", Read, || web::to(events::events)),
     (Method::GET, "/api/v1/sale/{sale_id}/user/{user_id}/purchase", Read, || web::to(sales::purchase_of)),

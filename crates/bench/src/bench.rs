@@ -52,8 +52,7 @@ pub(crate) async fn open_sales(stack: &Stack, api: &Api, count: usize, units: u3
     }
     stack.reconcile().await;
     for &sale in &sales {
-        let path = format!("/api/v1/sale/{sale}/status");
-        let active = async || (api.client.get(&path).await.body["saleActive"] == true).then_some(());
+        let active = async || (api.client.status(sale).await.body["saleActive"] == true).then_some(());
         testkit::until("the sale is open", Duration::from_secs(60), active).await;
     }
     Ok(sales)

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 const PURCHASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wrk/purchase.lua");
 const GET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wrk/get.lua");
-/// As many as purchase.lua counts with.
+/// Threads of wrk: one for each core that we have been measured on.
 pub(crate) const THREADS: usize = 2;
 
 /// What wrk has seen.
@@ -67,7 +67,8 @@ impl<'a> Clicks<'a> {
     }
 
     pub(crate) async fn send(&self, time: Duration) -> Result<Load> {
-        let mut arguments = vec![self.run.to_owned(), self.per_sale.to_string(), self.most.to_string()];
+        let share = self.most.div_ceil(THREADS as u64);
+        let mut arguments = vec![self.run.to_owned(), self.per_sale.to_string(), share.to_string()];
         arguments.extend(self.sales.iter().map(ToString::to_string));
         wrk(PURCHASE, self.url, self.connections, time, &arguments).await
     }

@@ -1,20 +1,18 @@
 -- Clicks of buyers who are all new, for wrk. Arguments after `--`: a name of this run, which makes the buyers new, how
--- many clicks one sale gets before the next one's turn (0: each click another sale), how many clicks there are in all
--- (0: as many as there is time for), and the ids of the sales.
+-- many clicks of a thread one sale gets before the next one's turn (0: each click another sale), how many clicks there
+-- are in each thread (0: as many as there is time for), and the ids of the sales.
 
-local threads = 0
+local started = 0
 
 function setup(thread)
-  thread:set('number', threads)
-  threads = threads + 1
-  -- Every thread has to know how many there are, and only the last one would.
-  thread:set('threads', 2)
+  thread:set('number', started)
+  started = started + 1
 end
 
 local sales, users, clicks, answers, per_sale, share = {}, '', 0, 0, 0, 0
 
 function init(args)
-  users, per_sale, share = args[1] .. '-' .. number .. '-', tonumber(args[2]), tonumber(args[3]) / threads
+  users, per_sale, share = args[1] .. '-' .. number .. '-', tonumber(args[2]), tonumber(args[3])
   for i = 4, #args do sales[#sales + 1] = args[i] end
   if share == 0 then response = nil end
 end
