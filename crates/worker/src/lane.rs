@@ -109,9 +109,8 @@ impl Lane {
             self.consumer.ack(gathered.last_tag, true).await.map_err(Leave::Lost)?;
         }
         // Decoding takes as long as PostgreSQL would wait for the next batch.
-        let (written, came) = tokio::join!(self.writer.write(&gathered), async {
-            self.ahead.take_what_is_there(&mut self.consumer, &self.writer)
-        },);
+        let (written, came) =
+            tokio::join!(self.writer.write(&gathered), self.ahead.take_what_is_there(&mut self.consumer, &self.writer));
         written?;
         // Committed: from here on a crash costs a redelivery or a sweep, nothing else.
         failpoints::reach(Point::PersisterCommitted);
@@ -134,7 +133,7 @@ impl Lane {
             let first = self.writer.cancelled.run_until_cancelled(self.consumer.next()).await.flatten();
             gathered.add(first.ok_or(Leave::Cancelled)?.map_err(Leave::Lost)?, &self.writer);
         }
-        gathered.take_what_is_there(&mut self.consumer, &self.writer)?;
+        gathered.take_what_is_there(&mut self.consumer, &self.writer).await?;
         Ok(gathered)
     }
 
@@ -256,12 +255,13 @@ impl Gathered {
     }
 
     /// Adds deliveries that wait already, until it is full. A suspect ends the gathering, and one that comes first stays
-    /// alone.
-    fn take_what_is_there(&mut self, consumer: &mut Consumer, writer: &Writer) -> Result<(), Leave> {
+    /// alone. After each of them it is the statement's turn, which does not fit into the socket at once.
+    async fn take_what_is_there(&mut self, consumer: &mut Consumer, writer: &Writer) -> Result<(), Leave> {
         while !self.is_full
             && let Some(delivery) = consumer.try_next().transpose().map_err(Leave::Lost)?
         {
             self.add(delivery, writer);
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -72,6 +72,21 @@ async fn every_order_has_its_audit_rows() {
 }
 
 #[tokio::test]
+async fn the_trail_tells_of_large_batches_order_by_order_and_one_after_the_other() {
+    let fixture = Fixture::with_stock(20_000).await;
+    // More than one block of numbers is enough for, then the fewest.
+    let reservations: Vec<_> = (0..10_001).map(|number| one(&format!("buyer-{number}"))).collect();
+    let (last, many) = reservations.split_last().unwrap();
+    fixture.apply(1, many).await;
+    fixture.apply(1, std::slice::from_ref(last)).await;
+
+    let moments = |id: Uuid| [("RESERVED".to_owned(), id), ("CONFIRMED".to_owned(), id)];
+    let expected: Vec<_> = reservations.iter().flat_map(|one| moments(one.id.0)).collect();
+    assert!(audit(&fixture).await == expected);
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn a_redelivered_batch_changes_nothing() {
     let fixture = Fixture::with_stock(10).await;
     let batch = [one("ann"), units("bob", 2)];

@@ -212,7 +212,7 @@ async fn a_reset_forgets_the_orders_and_tells_of_them_all_the_same() {
     let events = fixture.payloads().await;
     let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
     let told =
-        ["order.reserved", "order.reserved", "order.confirmed", "order.confirmed", "sale.sold_out", "sale.reset"];
+        ["order.reserved", "order.confirmed", "order.reserved", "order.confirmed", "sale.sold_out", "sale.reset"];
     assert_eq!(types, told);
     assert_eq!(events[0]["data"]["quantity"], 1, "written before the order was deleted: {}", events[0]);
     assert_eq!(events[5]["data"]["actor"], "operator");
