@@ -28,7 +28,8 @@ export const options = {
       rate: PER_SECOND,
       timeUnit: '1s',
       duration: `${Number(__ENV.SECONDS) + WARM_UP_SECONDS}s`,
-      preAllocatedVUs: 100,
+      // Enough for answers that take 150 ms each.
+      preAllocatedVUs: 300,
     },
   },
   summaryTrendStats: ['p(99)'],
