@@ -1,5 +1,7 @@
 //! A client of the API: one helper per endpoint.
 
+use std::time::Duration;
+
 use domain::SaleId;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -9,6 +11,10 @@ pub const ADMIN_TOKEN: &str = "the-operators-token-of-the-tests";
 
 /// What the payment provider signs its webhooks with in every test.
 pub const WEBHOOK_SECRET: &str = "whsec_of_the_payments_of_the_tests";
+
+/// A connection that was opened and not needed is told 408 after five seconds, and that would read as the answer to
+/// whatever was sent over it in this moment. So it is used before or not at all.
+const LONGEST_IDLE: Duration = Duration::from_secs(2);
 
 /// Talks to one API process. Cheap to clone.
 #[derive(Clone)]
@@ -52,7 +58,8 @@ impl Client {
     /// A client of the API at `url`.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        let http = reqwest::Client::builder().pool_max_idle_per_host(512).build().expect("a client without TLS");
+        let http = reqwest::Client::builder().pool_max_idle_per_host(512).pool_idle_timeout(LONGEST_IDLE);
+        let http = http.build().expect("a client without TLS");
         Self { http, url: url.to_owned() }
     }
 

@@ -16,6 +16,9 @@ use crate::api::{at, cause};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than any answer may take by the API's own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// The API says 408 on a connection that sends nothing for five seconds after it was opened: it would read as the answer
+/// to a click that is sent in this moment.
+const LONGEST_IDLE: Duration = Duration::from_secs(2);
 /// Where an answer that asks for patience does not say how much.
 const SHORT_REST: Duration = Duration::from_millis(100);
 /// What is shown of an answer that cannot be understood.
@@ -61,6 +64,7 @@ impl Shop {
     ) -> Self {
         let http = reqwest::Client::builder()
             .pool_max_idle_per_host(connections)
+            .pool_idle_timeout(LONGEST_IDLE)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
