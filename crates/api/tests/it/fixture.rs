@@ -34,9 +34,14 @@ impl Shop {
 
     /// With this sale in a system that was made already.
     pub(crate) async fn on(stack: Stack, sale: &NewSale) -> Self {
+        Self::on_with(stack, sale, &[]).await
+    }
+
+    /// [`Shop::on`], the API with other settings than the system's.
+    pub(crate) async fn on_with(stack: Stack, sale: &NewSale, changes: &[(&str, &str)]) -> Self {
         stack.create(sale).await;
         stack.reconcile().await;
-        let api = stack.api().await;
+        let api = stack.api_with(changes).await;
         Self { stack, api, sale: sale.id }
     }
 

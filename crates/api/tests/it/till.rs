@@ -5,18 +5,17 @@ use std::time::Duration;
 use domain::Terms;
 use ledger::NewSale;
 use serde_json::Value;
-use testkit::{Answer, Api, Client, Process, Stack, Stripe, new_sale, until};
+use testkit::{Answer, Client, Process, Stack, Stripe, new_sale, until};
 
 use crate::fixture::{SOON, Shop};
 
 /// What one unit costs in each test, in cents.
 pub(crate) const PRICE: i64 = 1_999;
 
-/// A shop, an API that pays with this Stripe, and the workers.
+/// A shop whose API pays with this Stripe, and the workers.
 pub(crate) struct Till {
     pub(crate) shop: Shop,
     pub(crate) stripe: Stripe,
-    pub(crate) api: Api,
     pub(crate) workers: Vec<Process>,
 }
 
@@ -40,15 +39,14 @@ impl Till {
 
     /// Nothing moves here but what an API or a persister moves.
     pub(crate) async fn without_keeper(sale: &NewSale) -> Self {
-        let shop = Shop::on(Stack::new().await, sale).await;
         let stripe = Stripe::start().await;
-        let api = shop.stack.api_with(&stripe.settings()).await;
+        let shop = Shop::on_with(Stack::new().await, sale, &stripe.settings()).await;
         let workers = vec![shop.stack.persister()];
-        Self { shop, stripe, api, workers }
+        Self { shop, stripe, workers }
     }
 
     pub(crate) fn client(&self) -> &Client {
-        &self.api.client
+        self.shop.client()
     }
 
     /// Reserves a unit and waits until the order is written.
@@ -110,7 +108,6 @@ impl Till {
     }
 
     pub(crate) async fn close(self) {
-        drop(self.api);
         self.shop.close(self.workers).await;
     }
 }
