@@ -11,6 +11,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
+use uuid::Uuid;
 
 use crate::connections::Connection;
 use crate::error::{Code, Problem};
@@ -122,5 +123,7 @@ fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
 fn new_id() -> HeaderValue {
     let (thread, number) = IDS.get();
     IDS.set((thread, number.wrapping_add(1)));
-    HeaderValue::try_from(format!("{thread:016x}{number:08x}")).expect("hexadecimal digits fit a header")
+    let mut digits = Uuid::encode_buffer();
+    let digits = Uuid::from_u64_pair(thread, number).as_simple().encode_lower(&mut digits);
+    HeaderValue::from_str(digits).expect("hexadecimal digits fit a header")
 }

@@ -30,7 +30,9 @@ use crate::caller::Caller;
 use crate::connections::Connection;
 use crate::exchange::{self, finish};
 use crate::routes::purchase::key::IDEMPOTENCY_KEY;
-use crate::routes::{PURCHASE, SALES, purchase, sales};
+use crate::routes::purchase::{self, Click, Clicked};
+use crate::routes::{PURCHASE, SALES, sales};
+use crate::view::SaleView;
 
 /// The application of one HTTP thread, with the front before it.
 pub(crate) struct Front<A> {
@@ -109,31 +111,56 @@ impl Desk {
     /// The answer to a click, or the request again, whole, for the application.
     async fn click(&self, mut request: Request) -> Result<Response<BoxBody>, Request> {
         let Some(body) = arrived(&mut request).await else { return Err(request) };
-        let known = purchase::read(&body, &Caller::Trusted)
-            .ok()
-            .and_then(|click| Some((self.process.view.get(click.sale_id)?, click)));
-        let Some((view, click)) = known else {
-            *request.payload() = body.into();
-            return Err(request);
-        };
+        let clicked = Clicked::now();
+        let known = purchase::read(&body, &Caller::Trusted).ok().and_then(|click| {
+            let refused = self.process.view.look(click.sale_id, |view| {
+                purchase::refuse(&self.process, view, &click, clicked).ok_or_else(|| Arc::clone(view))
+            })?;
+            Some((refused, click))
+        });
+        match known {
+            Some((Ok(refusal), _)) => Ok(answer_at_once(&request, refusal, clicked.at)),
+            // Apart: a refusal does not pay for the room that a decision needs while it is waited for.
+            Some((Err(view), click)) => Ok(Box::pin(self.buy(request, &view, click, clicked)).await),
+            None => {
+                *request.payload() = body.into();
+                Err(request)
+            }
+        }
+    }
+
+    async fn buy(&self, request: Request, view: &SaleView, click: Click, clicked: Clicked) -> Response<BoxBody> {
         let connection = request.conn_data::<Rc<Connection>>();
         if let Some(connection) = connection {
             connection.begin();
         }
-        let started = Instant::now();
         let id = exchange::id_of(request.headers());
-        let answer = match purchase::buy(&self.process, &self.batcher, &view, click, (None, None)).await {
+        let answer = match purchase::buy(&self.process, &self.batcher, view, click, clicked, (None, None)).await {
             Ok(answer) => answer,
             Err(problem) => problem.response(PURCHASE, id.to_str().unwrap_or_default()),
         };
         if let Some(connection) = connection {
             connection.answered(Instant::now());
         }
-        exchange::log(&request.head().method, PURCHASE, answer.status(), started, &id, request.headers());
+        exchange::log(&request.head().method, PURCHASE, answer.status(), clicked.at, &id, request.headers());
         let mut answer = Response::from(answer);
         finish(answer.headers_mut(), id);
-        Ok(answer)
+        answer
     }
+}
+
+/// An answer that nobody had to wait for: JSON.
+fn answer_at_once(request: &Request, body: Bytes, started: Instant) -> Response<BoxBody> {
+    let id = exchange::id_of(request.headers());
+    exchange::log(&request.head().method, request.path(), StatusCode::OK, started, &id, request.headers());
+    if let Some(connection) = request.conn_data::<Rc<Connection>>() {
+        connection.begin();
+        connection.answered(started);
+    }
+    let mut answer = Response::with_body(StatusCode::OK, BoxBody::new(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    finish(answer.headers_mut(), id);
+    answer
 }
 
 impl<A> ServiceFactory<Request> for Front<A>
@@ -189,21 +216,11 @@ where
             Some(Question::List) => self.desk.read(None),
             None => None,
         };
-        let Some(body) = asked else {
-            let answer = self.app.call(request);
-            return Either::Right(Box::pin(async move { Ok(answer.await?.into()) }));
-        };
-        let started = Instant::now();
-        let id = exchange::id_of(request.headers());
-        exchange::log(&request.head().method, request.path(), StatusCode::OK, started, &id, request.headers());
-        if let Some(connection) = request.conn_data::<Rc<Connection>>() {
-            connection.begin();
-            connection.answered(started);
+        if let Some(body) = asked {
+            return Either::Left(ready(Ok(answer_at_once(&request, body, Instant::now()))));
         }
-        let mut answer = Response::with_body(StatusCode::OK, BoxBody::new(body));
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        finish(answer.headers_mut(), id);
-        Either::Left(ready(Ok(answer)))
+        let answer = self.app.call(request);
+        Either::Right(Box::pin(async move { Ok(answer.await?.into()) }))
     }
 }
 

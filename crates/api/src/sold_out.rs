@@ -7,14 +7,15 @@
 //! A mark is looked at every [`LOOK_EVERY`] and counts for [`GOOD_FOR`] from when the question was sent. That is how old a
 //! refusal can be, and how soon units that have come back are for sale again, at the latest.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use domain::{Quantity, SaleId, SaleState, UserId};
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use inventory::{Inventory, Mark};
 use tokio::time::MissedTickBehavior;
 
@@ -34,6 +35,7 @@ pub(crate) struct SoldOut {
     inventory: Inventory,
     view: Arc<View>,
     sales: ArcSwap<HashMap<SaleId, Arc<Known>>>,
+    /// Its seed is this process's own: nobody can choose ids that collide.
     hasher: RandomState,
     began: Instant,
     /// How often this process has changed a gate.
@@ -56,19 +58,26 @@ impl SoldOut {
             inventory,
             view,
             sales: ArcSwap::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             began: Instant::now(),
             changes: AtomicU64::new(0),
         }
     }
 
-    /// Whether this attempt is refused because nothing is left; `false` where only the gate can tell.
-    pub(crate) fn refuses(&self, view: &SaleView, user: &UserId, quantity: Quantity, now_ms: i64) -> bool {
+    /// Whether this attempt is refused because nothing is left, `now` and by Redis's clock; `false` where only the gate can
+    /// tell.
+    pub(crate) fn refuses(
+        &self,
+        view: &SaleView,
+        user: &UserId,
+        quantity: Quantity,
+        (now, now_ms): (Instant, i64),
+    ) -> bool {
         let sales = self.sales.load();
         let Some(known) = sales.get(&view.sale.id) else { return false };
         let rules = &known.mark.gate.rules;
         known.view.sale.epoch == view.sale.epoch
-            && self.ms_since_start() < known.good_until.load(Ordering::Relaxed)
+            && ms(now.saturating_duration_since(self.began)) < known.good_until.load(Ordering::Relaxed)
             && quantity <= rules.limit
             && rules.sell_at(now_ms)
             && rules.sell_at(now_ms.saturating_add(END_MARGIN_MS))

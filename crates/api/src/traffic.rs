@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use ledger::{Ledger, TrafficSecond};
 use serde::Serialize;
+use thread_local::ThreadLocal;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -35,8 +36,8 @@ pub(crate) enum Ended {
 /// Counts of this process that PostgreSQL does not have yet.
 #[derive(Default)]
 pub(crate) struct Traffic {
-    /// By the second.
-    seconds: Mutex<BTreeMap<i64, Second>>,
+    /// By the second, each thread's own.
+    seconds: ThreadLocal<Mutex<BTreeMap<i64, Second>>>,
     /// All attempts since the start.
     pub(crate) attempts: Handled,
 }
@@ -72,7 +73,7 @@ impl Traffic {
     /// Counts an attempt that ended at `now_ms` and had waited so long; `None`: it was refused before it had to.
     pub(crate) fn count(&self, ended: Ended, waited: Option<Duration>, now_ms: i64) {
         self.attempts.add(1);
-        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seconds = self.seconds.get_or_default().lock().unwrap_or_else(PoisonError::into_inner);
         let second = seconds.entry(now_ms.div_euclid(1_000)).or_insert_with(Second::new);
         match ended {
             Ended::Success => second.successes += 1,
@@ -97,10 +98,14 @@ impl Traffic {
     }
 
     fn take_before(&self, now: i64) -> Vec<TrafficSecond> {
-        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
-        let later = seconds.split_off(&now);
-        let over = std::mem::replace(&mut *seconds, later);
-        drop(seconds);
+        let mut over = BTreeMap::new();
+        for seconds in &self.seconds {
+            let mut seconds = seconds.lock().unwrap_or_else(PoisonError::into_inner);
+            let later = seconds.split_off(&now);
+            for (at, second) in std::mem::replace(&mut *seconds, later) {
+                over.entry(at).or_insert_with(Second::new).add(&second);
+            }
+        }
         // Of an outage that was long, what people could still look at.
         over.into_iter().filter(|(at, _)| now - at <= SECONDS).map(|(at, second)| second.written(at)).collect()
     }
@@ -109,6 +114,13 @@ impl Traffic {
 impl Second {
     fn new() -> Self {
         Self { successes: 0, refusals: 0, unknown: 0, latencies: histogram() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.successes += other.successes;
+        self.refusals += other.refusals;
+        self.unknown += other.unknown;
+        self.latencies.add(&other.latencies).expect("all have the same bounds");
     }
 
     fn written(self, at_second: i64) -> TrafficSecond {
@@ -168,8 +180,11 @@ mod tests {
     #[test]
     fn what_several_processes_answered_in_a_second_is_one_point() {
         let (one, other) = (Traffic::default(), Traffic::default());
+        // Each by another thread, so that their counts are put together.
         for ms in 1..=98 {
-            one.count(Ended::Refusal, Some(Duration::from_millis(ms)), 5_000);
+            std::thread::scope(|scope| {
+                scope.spawn(|| one.count(Ended::Refusal, Some(Duration::from_millis(ms)), 5_000));
+            });
         }
         other.count(Ended::Success, Some(Duration::from_millis(99)), 5_999);
         other.count(Ended::Unknown, Some(Duration::from_secs(3)), 5_500);

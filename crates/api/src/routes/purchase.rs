@@ -4,9 +4,11 @@ pub(crate) mod key;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::web::Bytes;
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{Halt, Quantity, Refusal, ReservationId, SaleId, SaleState, UserId};
@@ -103,31 +105,46 @@ pub(super) async fn purchase(
     let click = read(&body, &caller)?;
     let view = super::sales::find(&process, click.sale_id).await?;
     process.admit_buyer(click.sale_id, &click.user_id)?;
-    buy(&process, &batcher, &view, click, (address, key)).await
+    let clicked = Clicked::now();
+    match refuse(&process, &view, &click, clicked) {
+        Some(refusal) => Ok(HttpResponse::Ok().content_type(ContentType::json()).body(refusal)),
+        None => buy(&process, &batcher, &view, click, clicked, (address, key)).await,
+    }
 }
 
-/// The click of a buyer who is known and may ask, on a sale that there is.
+/// The answer to a click where nothing is left and the buyer holds nothing, as far as this process knows; `None` where
+/// only the gate can tell.
+pub(crate) fn refuse(process: &Process, view: &SaleView, click: &Click, clicked: Clicked) -> Option<Bytes> {
+    static NOTHING_LEFT: LazyLock<Vec<u8>> =
+        LazyLock::new(|| serde_json::to_vec(&sold_out(0)).expect("an answer is JSON"));
+    let now_ms = process.view.at(clicked.unix_ms);
+    // Where attempts are counted each has to come to the gate.
+    let refuses = !process.limits.count_purchases()
+        && process.sold_out.refuses(view, &click.user_id, click.quantity, (clicked.at, now_ms));
+    refuses.then(|| {
+        process.traffic.count(Ended::Refusal, Some(clicked.at.elapsed()), now_ms);
+        process.tally.count(click.sale_id, view.sale.epoch, Refusal::SoldOut, clicked.unix_ms);
+        Bytes::from_static(&NOTHING_LEFT)
+    })
+}
+
+/// Has the gate decide: the click of a buyer who is known and may ask, on a sale that there is.
 pub(crate) async fn buy(
     process: &Process,
     batcher: &Batcher,
     view: &SaleView,
     Click { sale_id, user_id, quantity }: Click,
+    clicked: Clicked,
     (address, key): (Option<IpAddr>, Option<String>),
 ) -> Result<HttpResponse, Problem> {
-    let (clicked, now_ms) = (Instant::now(), boot::clock::now_ms());
-    let refuse = |reason| process.tally.count(sale_id, view.sale.epoch, reason, now_ms);
-    if process.refuses_for_the_gate(view, &user_id, quantity) {
-        process.traffic.count(Ended::Refusal, Some(clicked.elapsed()), process.view.now_ms());
-        refuse(Refusal::SoldOut);
-        return Ok(HttpResponse::Ok().json(sold_out(0)));
-    }
+    let refuse = |reason| process.tally.count(sale_id, view.sale.epoch, reason, clicked.unix_ms);
     let id = match &key {
-        None => ReservationId::new_v7(now_ms, &rand::random()),
+        None => ReservationId::new_v7(clicked.unix_ms, &rand::random()),
         Some(key) => ReservationId::keyed(sale_id, view.sale.valid_from_epoch, &user_id, key, quantity),
     };
     let attempt = Attempt { id, user_id: user_id.clone(), quantity, address };
     let verdict = decide(process, batcher, view, attempt, key.is_some()).await;
-    process.traffic.count(ended(&verdict), Some(clicked.elapsed()), process.view.now_ms());
+    process.traffic.count(ended(&verdict), Some(clicked.at.elapsed()), process.view.now_ms());
     match verdict {
         Verdict::Reserved(promise) if promise.is_replay && key.is_some() => {
             Ok(replayed(process, id, &user_id, view, promise).await)
@@ -163,14 +180,6 @@ pub(crate) async fn buy(
     }
 }
 
-impl Process {
-    /// Whether nothing is left and the buyer holds nothing, as far as this process knows. Where attempts are counted each
-    /// has to come to the gate.
-    fn refuses_for_the_gate(&self, view: &SaleView, user: &UserId, quantity: Quantity) -> bool {
-        !self.limits.count_purchases() && self.sold_out.refuses(view, user, quantity, self.view.now_ms())
-    }
-}
-
 fn ended(verdict: &Verdict) -> Ended {
     match verdict {
         Verdict::Reserved(_) => Ended::Success,
@@ -184,6 +193,20 @@ pub(crate) struct Click {
     pub(crate) sale_id: SaleId,
     user_id: UserId,
     quantity: Quantity,
+}
+
+/// When a click came.
+#[derive(Clone, Copy)]
+pub(crate) struct Clicked {
+    pub(crate) at: Instant,
+    /// Milliseconds, by this machine's clock.
+    unix_ms: u64,
+}
+
+impl Clicked {
+    pub(crate) fn now() -> Self {
+        Self { at: Instant::now(), unix_ms: boot::clock::now_ms() }
+    }
 }
 
 pub(crate) fn read(body: &[u8], caller: &Caller) -> Result<Click, Problem> {
