@@ -55,6 +55,9 @@ impl Consumers {
 
     /// Starts to consume the queue of an epoch, on a channel of its own; `None` if there is no such queue.
     ///
+    /// The consumers of one queue draw lots, and as long as the first of them can take more the others get nothing: one
+    /// writes large batches where several would wait for each other with small ones (docs/adr/0027).
+    ///
     /// # Errors
     /// [`Error`] if the broker does not answer or refuses.
     pub async fn consume(&self, sale: SaleId, epoch: Epoch) -> Result<Option<Consumer>, Error> {
@@ -64,7 +67,9 @@ impl Consumers {
             channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
             let options = BasicConsumeOptions::default();
             let queue = queue_name(sale, epoch).into();
-            let deliveries = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-priority".into(), AMQPValue::LongInt(rand::random()));
+            let deliveries = channel.basic_consume(queue, "".into(), options, arguments).await?;
             Ok((channel, deliveries))
         };
         match answer(self.limit, start).await {

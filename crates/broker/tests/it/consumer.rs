@@ -79,6 +79,32 @@ async fn no_more_than_the_prefetch_is_handed_out() {
 }
 
 #[tokio::test]
+async fn one_consumer_gets_all_that_it_can_take_and_the_other_one_the_rest() {
+    let (sale, drain) = sale_with_queue().await;
+    let mut config = config();
+    config.prefetch = 2;
+    let consumers = Consumers::connect(&config).await.unwrap();
+    let consume = async || consumers.consume(sale, EPOCH).await.unwrap().unwrap();
+    let (mut first, mut second) = (consume().await, consume().await);
+    publish_all(sale, &["ann", "bob", "cid", "dan"]).await;
+    let mut held = [next(&mut first).await, next(&mut second).await];
+    if user(&held[0], sale) != "ann" {
+        (first, second) = (second, first);
+        held.reverse();
+    }
+    assert_eq!(held.each_ref().map(|delivery| user(delivery, sale)), ["ann", "cid"]);
+    assert_eq!(user(&next(&mut first).await, sale), "bob");
+    let last = next(&mut second).await;
+    assert_eq!(user(&last, sale), "dan");
+
+    second.ack(last.tag, true).await.unwrap();
+    first.close().await;
+    let left = [next(&mut second).await, next(&mut second).await];
+    assert_eq!(left.each_ref().map(|delivery| user(delivery, sale)), ["ann", "bob"]);
+    tidy(drain).await;
+}
+
+#[tokio::test]
 async fn an_abandoned_wait_loses_no_delivery() {
     let (sale, drain) = sale_with_queue().await;
     let consumers = Consumers::connect(&config()).await.unwrap();
