@@ -21,33 +21,42 @@ const OTHER_FILES: u32 = 1_000;
 const AT_ONCE: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// KiB each of ten thousand streams, or of as many as the limit of open files allows, once each has read its first
-/// state.
+/// KiB each of ten thousand streams, once each has read its first state: of as many API processes as the limit of open
+/// files takes.
 pub(crate) async fn measure(stack: &Stack, effort: Effort) -> Result<Vec<Figure>> {
     let files = allow_files(u64::from(STREAMS * FILES_EACH + OTHER_FILES));
     let files = u32::try_from(files).unwrap_or(u32::MAX);
-    let count = STREAMS.min(files.saturating_sub(OTHER_FILES) / FILES_EACH);
-    ensure!(count > 0, "the limit of open files, {files}, allows no streams");
-    let (most_streams, most_connections) = ((count + 1).to_string(), (2 * count + 2).to_string());
+    ensure!(files > STREAMS + OTHER_FILES, "the limit of open files, {files}, allows no {STREAMS} streams");
+    let apis = STREAMS.div_ceil((files - OTHER_FILES) / FILES_EACH);
+    let share = STREAMS.div_ceil(apis);
+    let (most_streams, most_connections) = ((share + 1).to_string(), (2 * share + 2).to_string());
     let changes =
         [("FLASHSALE__API__MAX_STREAMS", &*most_streams), ("FLASHSALE__API__MAX_CONNECTIONS", &*most_connections)];
     let mut each = vec![];
     for _ in 0..effort.rounds {
-        // A new one each time: memory that was once used stays with a process.
-        let api = stack.api_with(&changes).await;
-        let sale = open_sale(stack, &api, 1_000).await?;
-        let address = api.client.url().trim_start_matches("http://");
-        // What the first stream brings along is the price of none.
-        drop(listen(address, sale).await?);
-        let before = resident_mib(&api.process)?;
-        let open = stream::iter(0..count).map(|_| listen(address, sale)).buffer_unordered(AT_ONCE);
-        let open: Vec<TcpStream> = open.try_collect().await?;
-        each.push((resident_mib(&api.process)? - before) * 1_024.0 / f64::from(count));
-        drop(open);
+        let sale = stack.create_sale(1_000).await;
+        stack.reconcile().await;
+        let mut more_mib = 0.0;
+        let mut open: Vec<TcpStream> = vec![];
+        // New ones each time: memory that was once used stays with a process.
+        let mut running = vec![];
+        for _ in 0..apis {
+            let api = stack.api_with(&changes).await;
+            let address = api.client.url().trim_start_matches("http://");
+            // What the first stream brings along is the price of none.
+            drop(listen(address, sale).await?);
+            let before = resident_mib(&api.process)?;
+            let streams = stream::iter(0..share).map(|_| listen(address, sale)).buffer_unordered(AT_ONCE);
+            open.extend(streams.try_collect::<Vec<_>>().await?);
+            more_mib += resident_mib(&api.process)? - before;
+            running.push(api);
+        }
+        each.push(more_mib * 1_024.0 / f64::from(apis * share));
     }
     Ok(vec![
         Figure::new("sse_kib_each", "KiB", each).wanted(Wanted::AtMost(12.0)),
-        Figure::new("sse_streams", "1", vec![f64::from(count)]),
+        Figure::new("sse_streams", "1", vec![f64::from(apis * share)]),
+        Figure::new("sse_processes", "1", vec![f64::from(apis)]),
     ])
 }
 

@@ -1,15 +1,16 @@
 //! Rows 5, 6 and 7: messages vanish, come twice, or in another order.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use broker::{EXCHANGE, queue_name, routing_key};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeleteOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -23,6 +24,9 @@ use crate::broker::{STOCK, availability, everybody_was_answered};
 const PREFETCH: u16 = 16;
 /// How long a meddler waits for one more delivery to hold.
 const GATHER: Duration = Duration::from_millis(20);
+/// A meddler draws another lot after so many deliveries, or where none has come for so long: the queue gives everything to
+/// the one with the highest, and the persister is to have its turns too.
+const TURN: (u32, Duration) = (32, Duration::from_millis(50));
 const SEED: u64 = 7;
 
 /// Somebody at RabbitMQ with access to a sale's queue who is none of our processes.
@@ -54,9 +58,16 @@ impl Meddler {
         assert!(matches!(confirm.await.unwrap(), Confirmation::Ack(None)), "the queue has the message");
     }
 
-    async fn deliveries(&self) -> lapin::Consumer {
+    /// Consumes with a lot of its own.
+    async fn consume(&self) -> lapin::Consumer {
         let (queue, options) = (self.queue.clone().into(), BasicConsumeOptions::default());
-        self.channel.basic_consume(queue, "".into(), options, FieldTable::default()).await.unwrap()
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(rand::random()));
+        self.channel.basic_consume(queue, "".into(), options, arguments).await.unwrap()
+    }
+
+    async fn deliveries(&self) -> Deliveries<'_> {
+        Deliveries { meddler: self, consumer: self.consume().await, left: TURN.0, held: VecDeque::new() }
     }
 
     /// Lets go of the queue: what it holds goes back.
@@ -65,12 +76,56 @@ impl Meddler {
     }
 }
 
-/// The next delivery, or `None` once it is to stop.
-async fn next(deliveries: &mut lapin::Consumer, stop: &mut watch::Receiver<bool>) -> Option<Delivery> {
-    tokio::select! {
-        biased;
-        _ = stop.wait_for(|stop| *stop) => None,
-        delivery = deliveries.next() => Some(delivery.expect("the queue stays").unwrap()),
+/// What a meddler gets, turn by turn.
+struct Deliveries<'a> {
+    meddler: &'a Meddler,
+    consumer: lapin::Consumer,
+    /// How many more this turn may bring.
+    left: u32,
+    /// What the last turn has left.
+    held: VecDeque<Delivery>,
+}
+
+impl Deliveries<'_> {
+    /// The next delivery, or `None` once it is to stop.
+    async fn next(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Delivery> {
+        loop {
+            if self.left == 0 {
+                self.draw().await;
+            }
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return None,
+                delivery = tokio::time::timeout(TURN.1, self.one()) => match delivery {
+                    Ok(delivery) => return Some(delivery),
+                    Err(_) => self.left = 0,
+                },
+            }
+        }
+    }
+
+    /// One more of this turn, if it comes soon.
+    async fn more(&mut self) -> Option<Delivery> {
+        tokio::time::timeout(GATHER, self.one()).await.ok()
+    }
+
+    async fn one(&mut self) -> Delivery {
+        if let Some(held) = self.held.pop_front() {
+            return held;
+        }
+        let delivery = self.consumer.next().await.expect("the queue stays").unwrap();
+        self.left = self.left.saturating_sub(1);
+        delivery
+    }
+
+    async fn draw(&mut self) {
+        let cancel = self.meddler.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        cancel.await.unwrap();
+        while let Some(delivery) = self.consumer.next().now_or_never().flatten() {
+            self.held.push_back(delivery.unwrap());
+        }
+        self.consumer = self.meddler.consume().await;
+        self.left = TURN.0;
     }
 }
 
@@ -158,7 +213,7 @@ const COPY: &str = "copy";
 async fn duplicate(meddler: &Meddler, mut stop: watch::Receiver<bool>) -> Vec<Vec<u8>> {
     let mut deliveries = meddler.deliveries().await;
     let mut seen = Vec::new();
-    while let Some(delivery) = next(&mut deliveries, &mut stop).await {
+    while let Some(delivery) = deliveries.next(&mut stop).await {
         if delivery.properties.message_id().as_ref().is_some_and(|id| id.as_str() == COPY) {
             put_back(&delivery).await;
             continue;
@@ -202,10 +257,10 @@ async fn reorder(meddler: &Meddler, mut stop: watch::Receiver<bool>) -> Meddled 
     let mut random = SmallRng::seed_from_u64(SEED);
     let mut deliveries = meddler.deliveries().await;
     let mut meddled = Meddled::default();
-    while let Some(first) = next(&mut deliveries, &mut stop).await {
+    while let Some(first) = deliveries.next(&mut stop).await {
         let mut held = vec![first];
         while held.len() < usize::from(PREFETCH)
-            && let Ok(Some(one)) = tokio::time::timeout(GATHER, next(&mut deliveries, &mut stop)).await
+            && let Some(one) = deliveries.more().await
         {
             held.push(one);
         }

@@ -50,13 +50,16 @@ async fn persisters_die_at(point: Point) {
     assert_nobody_noticed(scene, load).await;
 }
 
-/// One of two persisters dies at `point`; what it held is the other one's.
+/// One of two persisters dies at `point`; what it held is the other one's. That stands still meanwhile: whoever drew the
+/// better lot, the first one has messages once the other holds as many as it may.
 async fn one_of_two_persisters_dies_at(point: Point) {
     let cast = Cast { persisters: 2, ..Cast::default() };
     let mut scene = Scene::with(Own::NONE, &new_sale(STOCK), cast, &[]).await;
     scene.persisters[0].stop().await;
+    scene.persisters[1].freeze();
     let load = scene.load(Pace::default());
     dies_at(&scene.stack, &mut scene.persisters[0], point, 3).await;
+    scene.persisters[1].thaw();
     load.until_sold_out().await;
     assert_nobody_noticed(scene, load).await;
 }
