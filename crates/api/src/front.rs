@@ -120,7 +120,7 @@ impl Desk {
         });
         match known {
             Some((Ok(refusal), _)) => Ok(answer_at_once(&request, refusal, clicked.at)),
-            // Apart: a refusal does not pay for the room that a decision needs while it is waited for.
+            // Apart: a refusal does not pay for the room that a decision takes while it is waited for.
             Some((Err(view), click)) => Ok(Box::pin(self.buy(request, &view, click, clicked)).await),
             None => {
                 *request.payload() = body.into();
@@ -208,7 +208,8 @@ where
                 return Either::Right(Box::pin(async move {
                     match desk.click(request).await {
                         Ok(answer) => Ok(answer),
-                        Err(request) => Ok(app.call(request).await?.into()),
+                        // Apart for the same reason.
+                        Err(request) => Ok(Box::pin(app.call(request)).await?.into()),
                     }
                 }));
             }
