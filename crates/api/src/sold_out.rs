@@ -35,7 +35,7 @@ pub(crate) struct SoldOut {
     inventory: Inventory,
     view: Arc<View>,
     sales: ArcSwap<HashMap<SaleId, Arc<Known>>>,
-    /// Its seed is this process's own: nobody can choose ids that collide.
+    /// Seeded anew in each process.
     hasher: RandomState,
     began: Instant,
     /// How often this process has changed a gate.

@@ -75,16 +75,19 @@ impl Tally {
         }
     }
 
+    /// [`CHUNK`] counts, or fewer where nothing is left.
     fn take_chunk(&self) -> Vec<RefusalCount> {
-        let mut chunk = HashMap::new();
-        for counts in &self.counts {
+        let mut chunk: HashMap<Key, i64> = HashMap::new();
+        'threads: for counts in &self.counts {
             let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-            let left = CHUNK - chunk.len();
-            for (key, count) in counts.extract_if(|_, _| true).take(left) {
+            for (key, count) in counts.extract_if(|_, _| true) {
                 *chunk.entry(key).or_insert(0) += count;
+                if chunk.len() == CHUNK {
+                    break 'threads;
+                }
             }
         }
-        chunk.into_iter().map(|(key, count): (Key, i64)| key.counted(count)).collect()
+        chunk.into_iter().map(|(key, count)| key.counted(count)).collect()
     }
 }
 
@@ -120,19 +123,19 @@ mod tests {
 
     #[test]
     fn what_several_threads_have_counted_is_one_count_of_a_statement() {
-        let tally = Tally::new();
+        // Nobody ends before the other has counted: a thread that is gone leaves its place to the next one.
+        let (tally, counted) = (Tally::new(), std::sync::Barrier::new(2));
+        let count = |seconds: std::ops::Range<u64>| {
+            seconds.for_each(|at| tally.count(SaleId(Uuid::nil()), Epoch(1), Refusal::SoldOut, at * 1_000));
+            counted.wait();
+        };
         std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for second in 0..2 {
-                        tally.count(SaleId(Uuid::nil()), Epoch(1), Refusal::SoldOut, second * 1_000);
-                    }
-                });
-            }
+            scope.spawn(|| count(0..600));
+            scope.spawn(|| count(0..800));
         });
         let mut counts: Vec<_> = tally.take_chunk().iter().map(|count| (count.at_second, count.count)).collect();
         counts.sort_unstable();
-        assert_eq!(counts, [(0, 3), (1, 3)]);
-        assert!(tally.take_chunk().is_empty(), "what was taken is not taken again");
+        assert_eq!(counts, (0..800).map(|at| (at, if at < 600 { 2 } else { 1 })).collect::<Vec<_>>());
+        assert!(tally.take_chunk().is_empty(), "a chunk that is not full is the last one");
     }
 }

@@ -180,12 +180,16 @@ mod tests {
     #[test]
     fn what_several_processes_answered_in_a_second_is_one_point() {
         let (one, other) = (Traffic::default(), Traffic::default());
-        // Each by another thread, so that their counts are put together.
-        for ms in 1..=98 {
-            std::thread::scope(|scope| {
-                scope.spawn(|| one.count(Ended::Refusal, Some(Duration::from_millis(ms)), 5_000));
-            });
-        }
+        // Nobody ends before the other has counted: a thread that is gone leaves its place to the next one.
+        let counted = std::sync::Barrier::new(2);
+        let count = |waited: std::ops::RangeInclusive<u64>| {
+            waited.for_each(|ms| one.count(Ended::Refusal, Some(Duration::from_millis(ms)), 5_000));
+            counted.wait();
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| count(1..=49));
+            scope.spawn(|| count(50..=98));
+        });
         other.count(Ended::Success, Some(Duration::from_millis(99)), 5_999);
         other.count(Ended::Unknown, Some(Duration::from_secs(3)), 5_500);
         other.count(Ended::Refusal, None, 6_000);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::bench::{Effort, allow_files, open_sale, resident_mib};
+use crate::bench::{Effort, allow_files, resident_mib};
 use crate::figure::{Figure, Wanted};
 
 const STREAMS: u32 = 10_000;

@@ -137,7 +137,7 @@ pub(crate) async fn buy(
     clicked: Clicked,
     (address, key): (Option<IpAddr>, Option<String>),
 ) -> Result<HttpResponse, Problem> {
-    let refuse = |reason| process.tally.count(sale_id, view.sale.epoch, reason, clicked.unix_ms);
+    let count = |reason| process.tally.count(sale_id, view.sale.epoch, reason, clicked.unix_ms);
     let id = match &key {
         None => ReservationId::new_v7(clicked.unix_ms, &rand::random()),
         Some(key) => ReservationId::keyed(sale_id, view.sale.valid_from_epoch, &user_id, key, quantity),
@@ -152,19 +152,19 @@ pub(crate) async fn buy(
         Verdict::Reserved(promise) => Ok(HttpResponse::Ok().json(success(id, promise))),
         Verdict::AlreadyPurchased(held) if key.is_some() && held.has_key_of(id) => Err(key_reused()),
         Verdict::AlreadyPurchased(held) => {
-            refuse(Refusal::AlreadyPurchased);
+            count(Refusal::AlreadyPurchased);
             Ok(HttpResponse::Ok().json(already_purchased(held)))
         }
         Verdict::SoldOut { remaining } => {
-            refuse(Refusal::SoldOut);
+            count(Refusal::SoldOut);
             Ok(HttpResponse::Ok().json(sold_out(remaining)))
         }
         Verdict::NotActive => {
-            refuse(Refusal::NotActive);
+            count(Refusal::NotActive);
             Err(Problem::new(Code::NotActive, Code::NotActive.title()))
         }
         Verdict::OverLimit(limit) => {
-            refuse(Refusal::QuantityNotAllowed);
+            count(Refusal::QuantityNotAllowed);
             let detail = format!("quantity must be at most {} in this sale", limit.get());
             Err(Problem::new(Code::QuantityNotAllowed, detail))
         }
@@ -172,7 +172,7 @@ pub(crate) async fn buy(
             Err(process.came_too_often((sale_id, view.sale.epoch), (&user_id, address), (by, retry)))
         }
         Verdict::Undecided => {
-            refuse(Refusal::TryAgain);
+            count(Refusal::TryAgain);
             Ok(try_again(None))
         }
         // Not counted as refused: it may well become an order.
