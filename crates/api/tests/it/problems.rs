@@ -33,7 +33,7 @@ async fn a_sane_request_id_is_taken_over_and_any_other_is_replaced() {
         for path in ["/livez", "/nothing/here"] {
             let answer = get_with_id(shop.client(), path, id).await;
             let ours = answer.headers["x-request-id"].to_str().unwrap();
-            assert!(ours.len() == 24 && ours.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?}: {ours}");
+            assert!(ours.len() == 32 && ours.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?}: {ours}");
         }
     }
     shop.close([]).await;
