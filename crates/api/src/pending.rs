@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::{Epoch, ReservationId, SaleId, SaleState};
+use domain::{Epoch, ReservationId, SaleId, SaleState, UserId};
 use inventory::Sought;
-use ledger::OrderView;
+use ledger::{Order, OrderView, Sale};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::app::Process;
@@ -70,12 +70,13 @@ pub(crate) async fn find(process: &Process, caller: &Caller, id: ReservationId) 
     {
         return Ok(Found::Pending(Some(sale)));
     }
-    // It may have arrived between the two looks.
+    let buyer = process.ledger.buyer_of_buried(id).await.map_err(|error| Problem::unavailable(&error))?;
+    if buyer.is_some_and(|buyer| caller.may_read(&buyer)) {
+        return Ok(Found::Pending(None));
+    }
+    // Last: it may have been written since the first look, by a worker or by an operator's decision.
     if let Some(order) = read(process, id).await? {
         return Ok(visible(caller, order));
-    }
-    if caller.subject().is_none() && process.ledger.is_buried(id).await.map_err(|error| Problem::unavailable(&error))? {
-        return Ok(Found::Pending(None));
     }
     if now.iter().any(|view| view.sale.state == SaleState::Draining) {
         return Err(Problem::unavailable(&"a gate is being rebuilt, which orders are on their way is not known"));
@@ -89,6 +90,42 @@ async fn read(process: &Process, id: ReservationId) -> Result<Option<OrderView>,
 
 fn visible(caller: &Caller, order: OrderView) -> Found {
     if caller.may_read(&order.order.user_id) { Found::Order(Box::new(order)) } else { Found::Nowhere }
+}
+
+/// What a buyer has in a sale.
+pub(crate) enum Had {
+    /// An order.
+    Order(Order),
+    /// A reservation on its way, or with the dead letters.
+    Pending(ReservationId),
+    /// Nothing.
+    Nothing,
+}
+
+/// Finds what a buyer has in a sale, in the order of [`find`]. While PostgreSQL is away the gate still knows the buyer.
+pub(crate) async fn find_of(process: &Process, sale: &Sale, user: &UserId) -> Result<Had, Problem> {
+    let away = |error: ledger::Error| Problem::unavailable(&error);
+    let order = process.ledger.order_of(sale.id, user).await;
+    if let Ok(Some(order)) = order {
+        return Ok(Had::Order(order));
+    }
+    if sale.state == SaleState::Open {
+        let holder = process.inventory.holder(sale.id, sale.epoch, user).await;
+        if let Some(id) = holder.map_err(|error| Problem::unavailable(&error))? {
+            return Ok(Had::Pending(id));
+        }
+    }
+    order.map_err(away)?;
+    if let Some(id) = process.ledger.buried_of(sale.id, user).await.map_err(away)? {
+        return Ok(Had::Pending(id));
+    }
+    if let Some(order) = process.ledger.order_of(sale.id, user).await.map_err(away)? {
+        return Ok(Had::Order(order));
+    }
+    match sale.state {
+        SaleState::Open | SaleState::Ended => Ok(Had::Nothing),
+        SaleState::Closed | SaleState::Draining => Err(Problem::unavailable(&"the sale's gate is being rebuilt")),
+    }
 }
 
 /// The sale whose gate has made this reservation. A known buyer's is asked for by name, anybody's looked for.

@@ -5,12 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use domain::{Epoch, Reservation, ReservationBatch, ReservationId, SaleId};
+use domain::{Epoch, Reservation, ReservationBatch, ReservationId, SaleId, UserId};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgExecutor, Row};
 use uuid::Uuid;
 
 use crate::apply::units;
+use crate::row::checked;
 use crate::{Error, Ledger};
 
 /// A message, or one reservation of it, that can never become an order. Its units, where they are known, are
@@ -178,13 +179,26 @@ impl FromRow<'_, PgRow> for BuriedLetter {
 }
 
 impl Ledger {
-    /// Whether an operator has to decide about this reservation: it is a dead letter and not resolved.
+    /// Whose this reservation is, where an operator has to decide about it: it is a dead letter and not resolved.
     ///
     /// # Errors
     /// PostgreSQL failed.
-    pub async fn is_buried(&self, id: ReservationId) -> Result<bool, Error> {
-        let sql = "SELECT EXISTS (SELECT FROM dead_letters WHERE reservation_id = $1 AND resolved_at IS NULL)";
-        Ok(sqlx::query_scalar(sql).bind(id.0).fetch_one(&self.pool).await?)
+    pub async fn buyer_of_buried(&self, id: ReservationId) -> Result<Option<UserId>, Error> {
+        let sql = "SELECT user_id FROM dead_letters WHERE reservation_id = $1 AND resolved_at IS NULL";
+        let row = sqlx::query(sql).bind(id.0).fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| checked(&row, "user_id", |text: &str| text.parse())).transpose()?)
+    }
+
+    /// The buyer's reservation of this sale that an operator has to decide about.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn buried_of(&self, sale: SaleId, user: &UserId) -> Result<Option<ReservationId>, Error> {
+        let sql = "SELECT reservation_id FROM dead_letters
+                   WHERE sale_id = $1 AND user_id = $2 AND reservation_id IS NOT NULL AND resolved_at IS NULL
+                   ORDER BY created_at LIMIT 1";
+        let id = sqlx::query_scalar(sql).bind(sale.0).bind(user.as_str()).fetch_optional(&self.pool).await?;
+        Ok(id.map(ReservationId))
     }
 
     /// Dead letters, the oldest first, each with the beginning of its message.

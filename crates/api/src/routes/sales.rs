@@ -14,6 +14,7 @@ use super::{sale_id, user_id};
 use crate::app::Process;
 use crate::caller::Caller;
 use crate::error::{Code, Problem};
+use crate::pending::{self, Had};
 use crate::query::bad_cursor;
 use crate::view::SaleView;
 
@@ -226,27 +227,12 @@ pub(super) async fn purchase_of(
 ) -> Result<HttpResponse, Problem> {
     let (sale, user) = (sale_id(&path.0)?, caller.buyer(Some(user_id(&path.1)?))?);
     let view = find(&process, sale).await?;
-    // PostgreSQL first: an order is more than a reservation. While it is away the gate still knows the buyer.
-    let answer = match process.ledger.order_of(sale, &user).await {
-        Ok(Some(order)) => {
+    let answer = match pending::find_of(&process, &view.sale, &user).await? {
+        Had::Order(order) => {
             PurchaseOf { purchased: order.status.is_active(), order_id: Some(order.id), status: order.status.as_str() }
         }
-        ledger => {
-            let open = view.sale.state == SaleState::Open;
-            let reserved = match open {
-                true => process.inventory.holder(sale, view.sale.epoch, &user).await,
-                false => Ok(None),
-            };
-            match (reserved, ledger) {
-                (Ok(Some(id)), _) => PurchaseOf { purchased: true, order_id: Some(id), status: "PENDING" },
-                (Ok(None), Ok(_)) if open || view.sale.state == SaleState::Ended => {
-                    PurchaseOf { purchased: false, order_id: None, status: "NOT_PURCHASED" }
-                }
-                (_, Err(error)) => return Err(Problem::unavailable(&error)),
-                (Err(error), _) => return Err(Problem::unavailable(&error)),
-                (Ok(None), Ok(_)) => return Err(Problem::unavailable(&"the sale's gate is being rebuilt")),
-            }
-        }
+        Had::Pending(id) => PurchaseOf { purchased: true, order_id: Some(id), status: "PENDING" },
+        Had::Nothing => PurchaseOf { purchased: false, order_id: None, status: "NOT_PURCHASED" },
     };
     Ok(HttpResponse::Ok().json(answer))
 }

@@ -23,12 +23,12 @@ impl Shop {
         self.run(format!("ALTER TABLE orders ADD CONSTRAINT not_{user} CHECK (user_id <> '{user}')")).await;
     }
 
-    async fn accept(&self, user: &str) {
+    pub(crate) async fn accept(&self, user: &str) {
         self.run(format!("ALTER TABLE orders DROP CONSTRAINT not_{user}")).await;
     }
 
     /// Buys for one whom PostgreSQL refuses, with a persister at work: the promised order and its letter.
-    async fn buy_in_vain(&self, user: &str) -> (String, Value) {
+    pub(crate) async fn buy_in_vain(&self, user: &str) -> (String, Value) {
         self.refuse(user).await;
         let order = self.buy(user).await;
         let buried = async || {
@@ -45,13 +45,13 @@ impl Shop {
         answer.body["deadLetters"].as_array().unwrap().clone()
     }
 
-    async fn decide(&self, decision: &str, id: &Value) -> Answer {
+    pub(crate) async fn decide(&self, decision: &str, id: &Value) -> Answer {
         let path = format!("{PATH}/{}/{decision}", id.as_str().unwrap());
         self.client().send(self.client().request(Method::POST, &path).bearer_auth(ADMIN_TOKEN)).await
     }
 
     /// Sold, in the gate or on its way there, and behind letters, once nothing is in flight.
-    async fn balance(&self) -> [i64; 3] {
+    pub(crate) async fn balance(&self) -> [i64; 3] {
         let balanced = async || {
             let body = self.client().verify(self.sale).await.body;
             assert_eq!(body["ok"], true, "{body:#}");
@@ -68,6 +68,12 @@ impl Shop {
         self.drain().await;
         self.stack.reconcile().await;
         assert!(self.stack.sale(self.sale).await.epoch > before);
+    }
+
+    pub(crate) async fn ends(&self) {
+        self.run("UPDATE sales SET ends_at = clock_timestamp()".to_owned()).await;
+        let ended = async || (self.stack.sale(self.sale).await.state == SaleState::Ended).then_some(());
+        until("the sale is over", SOON, ended).await;
     }
 
     async fn drain(&self) {
@@ -156,9 +162,7 @@ async fn letters_of_an_ended_sale_can_still_be_decided_about() {
     let (persister, keeper) = (shop.stack.persister(), shop.stack.keeper());
     let (_, first) = shop.buy_in_vain("ann").await;
     let (_, second) = shop.buy_in_vain("bob").await;
-    shop.run("UPDATE sales SET ends_at = clock_timestamp()".to_owned()).await;
-    let ended = async || (shop.stack.sale(shop.sale).await.state == SaleState::Ended).then_some(());
-    until("the sale is over", SOON, ended).await;
+    shop.ends().await;
     assert_eq!(shop.balance().await, [0, 1, 2]);
 
     // PostgreSQL refuses ann's cancelled order too.

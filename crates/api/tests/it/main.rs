@@ -41,6 +41,7 @@ mod start;
 mod stats;
 mod stop;
 mod till;
+mod undecided;
 mod verify;
 mod webhooks;
 mod wire;
