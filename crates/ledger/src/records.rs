@@ -10,6 +10,9 @@ use uuid::Uuid;
 use crate::orders::Order;
 use crate::{Error, Ledger};
 
+/// Most moments that one row of the audit trail stands for (`migrations/0013_trail.sql`).
+const MOMENTS_OF_A_ROW: i64 = 8192;
+
 /// Which orders of a sale to list.
 #[derive(Clone, Debug)]
 pub struct OrderFilter {
@@ -25,10 +28,10 @@ pub struct OrderFilter {
     pub limit: i64,
 }
 
-/// One row of a sale's audit trail.
+/// One moment of a sale's audit trail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry {
-    /// Rises with each row of a sale.
+    /// Rises with each moment of a sale.
     pub id: i64,
     /// When, by PostgreSQL's clock.
     pub at: DateTime<Utc>,
@@ -94,16 +97,18 @@ impl Ledger {
         Ok(orders)
     }
 
-    /// The audit trail of a sale, the newest first: at most `limit` rows that are older than the row `before`.
+    /// The audit trail of a sale, the newest first: at most `limit` moments that are older than `before`.
     ///
     /// # Errors
     /// PostgreSQL failed.
     pub async fn audit_trail(&self, sale: SaleId, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
         let entries = sqlx::query_as(
-            "SELECT id, at, event, order_id, user_id, actor, detail FROM audit
-             WHERE sale_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+            "SELECT id, at, event, order_id, user_id, actor, detail FROM trail
+             WHERE sale_id = $1 AND row_id < $2 AND id < $3 ORDER BY row_id DESC, id DESC LIMIT $4",
         )
         .bind(sale.0)
+        // The row that the moment before belongs to may have more of them.
+        .bind(before.map_or(i64::MAX, |before| before.saturating_add(MOMENTS_OF_A_ROW)))
         .bind(before.unwrap_or(i64::MAX))
         .bind(limit)
         .fetch_all(&self.pool)

@@ -7,7 +7,7 @@ use testkit::Stack;
 
 use crate::fixture::Shop;
 
-/// One row of the trail: event, order, user, actor, detail.
+/// One moment of the trail: event, order, user, actor, detail.
 #[derive(Debug)]
 struct Entry {
     event: String,
@@ -19,7 +19,7 @@ struct Entry {
 
 async fn trail(stack: &Stack, sale: SaleId) -> Vec<Entry> {
     let mut connection = stack.database.connect().await;
-    let rows = sqlx::query("SELECT event, order_id, user_id, actor, detail FROM audit WHERE sale_id = $1 ORDER BY id")
+    let rows = sqlx::query("SELECT event, order_id, user_id, actor, detail FROM trail WHERE sale_id = $1 ORDER BY id")
         .bind(sale.0)
         .fetch_all(&mut connection)
         .await

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::fixture::{Fixture, RESERVED_AT, instant, one, unacceptable, units};
 
-/// `(event, order, unix ms)` of the sale's audit rows about orders, in order.
+/// `(event, order, unix ms)` of the trail's moments about orders, in order.
 async fn audit(fixture: &Fixture) -> Vec<(String, Uuid)> {
-    sqlx::query_as("SELECT event, order_id FROM audit WHERE sale_id = $1 AND order_id IS NOT NULL ORDER BY id")
+    sqlx::query_as("SELECT event, order_id FROM trail WHERE sale_id = $1 AND order_id IS NOT NULL ORDER BY id")
         .bind(fixture.sale.0)
         .fetch_all(&mut fixture.connect().await)
         .await
@@ -62,7 +62,7 @@ async fn every_order_has_its_audit_rows() {
     expected.sort();
     assert_eq!(rows, expected);
     let at: chrono::DateTime<chrono::Utc> =
-        sqlx::query_scalar("SELECT at FROM audit WHERE event = 'RESERVED' AND order_id = $1")
+        sqlx::query_scalar("SELECT at FROM trail WHERE event = 'RESERVED' AND order_id = $1")
             .bind(ann.id.0)
             .fetch_one(&mut fixture.connect().await)
             .await
@@ -74,7 +74,7 @@ async fn every_order_has_its_audit_rows() {
 #[tokio::test]
 async fn the_trail_tells_of_large_batches_order_by_order_and_one_after_the_other() {
     let fixture = Fixture::with_stock(20_000).await;
-    // More than one block of numbers is enough for, then the fewest.
+    // More than one row is enough for, then the fewest.
     let reservations: Vec<_> = (0..10_001).map(|number| one(&format!("buyer-{number}"))).collect();
     let (last, many) = reservations.split_last().unwrap();
     fixture.apply(1, many).await;
@@ -83,6 +83,16 @@ async fn the_trail_tells_of_large_batches_order_by_order_and_one_after_the_other
     let moments = |id: Uuid| [("RESERVED".to_owned(), id), ("CONFIRMED".to_owned(), id)];
     let expected: Vec<_> = reservations.iter().flat_map(|one| moments(one.id.0)).collect();
     assert!(audit(&fixture).await == expected);
+
+    let (mut paged, mut before) = (Vec::new(), None);
+    loop {
+        let page = fixture.ledger.audit_trail(fixture.sale, before, 1_500).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        paged.extend(page.into_iter().filter_map(|entry| Some((entry.event, entry.order_id?.0))));
+    }
+    paged.reverse();
+    assert!(paged == expected, "page by page, across rows and within");
     fixture.close().await;
 }
 

@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     async fn written_events(&self) -> Vec<String> {
-        sqlx::query_scalar("SELECT DISTINCT event FROM audit ORDER BY event")
+        sqlx::query_scalar("SELECT DISTINCT event FROM trail ORDER BY event")
             .fetch_all(&mut self.connect().await)
             .await
             .unwrap()
