@@ -73,6 +73,22 @@ async fn an_order_is_two_events_with_its_terms_and_the_last_unit_is_one_more() {
 }
 
 #[tokio::test]
+async fn a_batch_that_takes_several_steps_is_told_order_by_order_and_each_once() {
+    let fixture = Fixture::with_webhooks(1_300).await;
+    let orders: Vec<_> = (0..1_201).map(|number| one(&format!("buyer-{number}"))).collect();
+    fixture.apply(1, &orders).await;
+    for more in [true, true, true, false] {
+        assert_eq!(fixture.ledger.collect_webhooks().await.unwrap(), more);
+    }
+    let told = fixture.payloads().await;
+    let told = told.iter().map(|event| (event["type"].as_str().unwrap(), event["data"]["orderId"].as_str().unwrap()));
+    let ids: Vec<_> = orders.iter().map(|order| order.id.to_string()).collect();
+    let expected = ids.iter().flat_map(|id| [("order.reserved", id.as_str()), ("order.confirmed", id)]);
+    assert!(told.eq(expected));
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn an_order_that_waits_for_its_payment_says_until_when() {
     let fixture = Fixture::with_webhooks(2).await;
     let mut batch = fixture.batch(1, &[one("ann")]);
