@@ -17,12 +17,16 @@ FROM audit a
 CROSS JOIN LATERAL (
     SELECT a.id, a.at, a.event, a.order_id, a.user_id WHERE a.order_ids IS NULL
     UNION ALL
-    SELECT a.id - 2 * new.place + 1 + two.moment, CASE two.moment WHEN 0 THEN o.reserved_at ELSE a.at END,
-           CASE two.moment WHEN 0 THEN 'RESERVED' ELSE a.event END, o.id, o.user_id
+    -- Held orders have one moment. The last one of a row has the row's own number, whatever it is.
+    SELECT a.id - 2 * (new.place - 1) - two.to_come, CASE moment WHEN 'RESERVED' THEN o.reserved_at ELSE a.at END,
+           moment, o.id, o.user_id
     FROM unnest(a.order_ids) WITH ORDINALITY AS new (id, place)
     JOIN orders o ON o.id = new.id
-    CROSS JOIN (VALUES (0), (1)) AS two (moment)
-    WHERE two.moment = 0 OR a.event <> 'HELD'
+    CROSS JOIN LATERAL (
+        SELECT 'RESERVED', CASE a.event WHEN 'HELD' THEN 0 ELSE 1 END
+        UNION ALL
+        SELECT a.event, 0 WHERE a.event <> 'HELD'
+    ) AS two (moment, to_come)
 ) AS m;
 
 -- write_orders: as before, but for the trail.

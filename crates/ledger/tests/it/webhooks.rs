@@ -98,6 +98,9 @@ async fn an_order_that_waits_for_its_payment_says_until_when() {
     assert_eq!((&event["type"], &event["data"]["status"]), (&json!("order.reserved"), &json!("HELD")));
     let until: chrono::DateTime<chrono::Utc> = event["data"]["holdUntil"].as_str().unwrap().parse().unwrap();
     assert!(until.timestamp_millis() > RESERVED_AT, "{event}");
+    let behind = "SELECT count(*) FROM audit a JOIN webhook_cursors c USING (sale_id) WHERE a.id > c.position";
+    let behind: i64 = sqlx::query_scalar(behind).fetch_one(&mut fixture.connect().await).await.unwrap();
+    assert_eq!(behind, 0, "there is nothing more to tell");
     fixture.close().await;
 }
 
