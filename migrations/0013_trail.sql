@@ -29,6 +29,18 @@ CROSS JOIN LATERAL (
     ) AS two (moment, to_come)
 ) AS m;
 
+-- trail_page: the newest `p_most` moments of a sale before the moment `p_before`, the newest first.
+--
+-- Without `enable_sort` the rows come by the index and in its order, and the first of them are taken apart, whatever the
+-- statistics say: where a sale has grown faster than they have, the planner would take all of it apart and sort it. What
+-- that does to the costs of a plan looks to `jit` like a query worth half a second of compiling.
+CREATE FUNCTION trail_page(p_sale uuid, p_before bigint, p_most bigint) RETURNS SETOF trail
+LANGUAGE sql STABLE SET enable_sort = off SET jit = off AS $$
+    SELECT * FROM trail
+    WHERE sale_id = p_sale AND id < p_before AND row_id < p_before + 8192
+    ORDER BY row_id DESC, id DESC LIMIT p_most
+$$;
+
 -- write_orders: as before, but for the trail.
 CREATE OR REPLACE FUNCTION write_orders(
     p_sale uuid, p_epoch bigint, p_unit_price_minor bigint, p_currency text, p_hold_seconds bigint,
@@ -56,10 +68,9 @@ END $$;
 
 -- collect_webhooks_of: as before, but of the trail's moments: it passes the next `p_rows` of them, be it in the midst of a row.
 --
--- Read by the index and in its order, whatever the statistics say: where a backlog has grown faster than they have, the
--- planner would fetch and sort all of it for each step.
+-- Without `enable_sort` and `jit` for the reasons above.
 CREATE OR REPLACE FUNCTION collect_webhooks_of(p_sale uuid, p_rows int) RETURNS int
-LANGUAGE plpgsql SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SET enable_sort = off SET jit = off AS $$
 DECLARE
     v_position bigint := (SELECT position FROM webhook_cursors WHERE sale_id = p_sale);
     v_passed   int;

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::orders::Order;
 use crate::{Error, Ledger};
 
-/// Most moments that one row of the audit trail stands for (`migrations/0013_trail.sql`).
-const MOMENTS_OF_A_ROW: i64 = 8192;
+/// All moments of a trail come before this one, and what PostgreSQL adds to it is a number still.
+const NEWEST: i64 = i64::MAX >> 1;
 
 /// Which orders of a sale to list.
 #[derive(Clone, Debug)]
@@ -102,17 +102,13 @@ impl Ledger {
     /// # Errors
     /// PostgreSQL failed.
     pub async fn audit_trail(&self, sale: SaleId, before: Option<i64>, limit: i64) -> Result<Vec<AuditEntry>, Error> {
-        let entries = sqlx::query_as(
-            "SELECT id, at, event, order_id, user_id, actor, detail FROM trail
-             WHERE sale_id = $1 AND row_id < $2 AND id < $3 ORDER BY row_id DESC, id DESC LIMIT $4",
-        )
-        .bind(sale.0)
-        // The row that the moment before belongs to may have more of them.
-        .bind(before.map_or(i64::MAX, |before| before.saturating_add(MOMENTS_OF_A_ROW)))
-        .bind(before.unwrap_or(i64::MAX))
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
+        let entries =
+            sqlx::query_as("SELECT id, at, event, order_id, user_id, actor, detail FROM trail_page($1, $2, $3)")
+                .bind(sale.0)
+                .bind(before.map_or(NEWEST, |before| before.min(NEWEST)))
+                .bind(limit)
+                .fetch_all(&self.pool)
+                .await?;
         Ok(entries)
     }
 

@@ -84,7 +84,7 @@ async fn the_trail_tells_of_large_batches_order_by_order_and_one_after_the_other
     let expected: Vec<_> = reservations.iter().flat_map(|one| moments(one.id.0)).collect();
     assert!(audit(&fixture).await == expected);
 
-    let (mut paged, mut before) = (Vec::new(), None);
+    let (mut paged, mut before) = (Vec::new(), Some(i64::MAX));
     loop {
         let page = fixture.ledger.audit_trail(fixture.sale, before, 1_500).await.unwrap();
         let Some(last) = page.last() else { break };

@@ -4,7 +4,7 @@
 use domain::SaleId;
 use ledger::DeadLetter;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Connection, Row};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, new_sale, one};
@@ -156,5 +156,33 @@ async fn every_writer_of_the_trail_holds_the_sale() {
     for event in ["RECONCILED", "RESET", "PAUSED", "STOCK_LOWERED", "EXPIRED", "LATE_PAYMENT", "REFUNDED", "CREATED"] {
         assert!(events.iter().any(|written| written == event), "{event} was written: {events:?}");
     }
+    fixture.close().await;
+}
+
+/// However little the statistics know of the sale: each page, and each step of the webhooks, takes the rows apart that it
+/// needs and no others.
+#[tokio::test]
+async fn a_page_of_a_long_trail_costs_a_page() {
+    let fixture = Fixture::with_webhooks(20_000).await;
+    fixture.apply(1, &[one("first")]).await;
+    fixture.ledger.collect_webhooks().await.unwrap();
+    fixture.run("ANALYZE".to_owned()).await;
+    for batch in 0..8 {
+        let orders: Vec<_> = (0..1_000).map(|number| one(&format!("buyer-{batch}-{number}"))).collect();
+        fixture.apply(1, &orders).await;
+    }
+    let mut reading = fixture.connect().await;
+    let mut reading = reading.begin().await.unwrap();
+    let mut read_before = 0;
+    for statement in ["SELECT id FROM trail_page($1, 1000000000, 50)", "SELECT collect_webhooks_of($1, 50)"] {
+        sqlx::query(statement).bind(fixture.sale.0).fetch_all(&mut *reading).await.unwrap();
+        let counted = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'orders'";
+        let counted: i64 = sqlx::query_scalar(counted).fetch_one(&mut *reading).await.unwrap();
+        // A row of a thousand orders, each for both of its moments, and of the next row the first one.
+        let read = counted - read_before;
+        assert!((50..2_100).contains(&read), "{read} orders were read: {statement}");
+        read_before = counted;
+    }
+    drop(reading);
     fixture.close().await;
 }
