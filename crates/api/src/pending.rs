@@ -102,7 +102,7 @@ pub(crate) enum Had {
     Nothing,
 }
 
-/// Finds what a buyer has in a sale, in the order of [`find`]. While PostgreSQL is away the gate still knows the buyer.
+/// Finds what a buyer has in a sale. While PostgreSQL is away the gate still knows the buyer.
 pub(crate) async fn find_of(process: &Process, sale: &Sale, user: &UserId) -> Result<Had, Problem> {
     let away = |error: ledger::Error| Problem::unavailable(&error);
     let order = process.ledger.order_of(sale.id, user).await;
@@ -116,11 +116,9 @@ pub(crate) async fn find_of(process: &Process, sale: &Sale, user: &UserId) -> Re
         }
     }
     order.map_err(away)?;
-    if let Some(id) = process.ledger.buried_of(sale.id, user).await.map_err(away)? {
-        return Ok(Had::Pending(id));
-    }
-    if let Some(order) = process.ledger.order_of(sale.id, user).await.map_err(away)? {
-        return Ok(Had::Order(order));
+    if let Some(id) = process.ledger.reservation_of(sale.id, user).await.map_err(away)? {
+        let order = process.ledger.order_of(sale.id, user).await.map_err(away)?;
+        return Ok(order.map_or(Had::Pending(id), Had::Order));
     }
     match sale.state {
         SaleState::Open | SaleState::Ended => Ok(Had::Nothing),

@@ -189,18 +189,6 @@ impl Ledger {
         Ok(row.map(|row| checked(&row, "user_id", |text: &str| text.parse())).transpose()?)
     }
 
-    /// The buyer's reservation of this sale that an operator has to decide about.
-    ///
-    /// # Errors
-    /// PostgreSQL failed.
-    pub async fn buried_of(&self, sale: SaleId, user: &UserId) -> Result<Option<ReservationId>, Error> {
-        let sql = "SELECT reservation_id FROM dead_letters
-                   WHERE sale_id = $1 AND user_id = $2 AND reservation_id IS NOT NULL AND resolved_at IS NULL
-                   ORDER BY created_at LIMIT 1";
-        let id = sqlx::query_scalar(sql).bind(sale.0).bind(user.as_str()).fetch_optional(&self.pool).await?;
-        Ok(id.map(ReservationId))
-    }
-
     /// Dead letters, the oldest first, each with the beginning of its message.
     ///
     /// # Errors

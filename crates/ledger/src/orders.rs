@@ -165,6 +165,19 @@ impl Ledger {
         Ok(order)
     }
 
+    /// The buyer's reservation of this sale, be it an order in whatever state or a dead letter that an operator has to
+    /// decide about: while it turns from one into the other it is one of them. `None` of one that is on its way.
+    ///
+    /// # Errors
+    /// PostgreSQL failed.
+    pub async fn reservation_of(&self, sale: SaleId, user: &UserId) -> Result<Option<ReservationId>, Error> {
+        let sql = "SELECT id FROM orders WHERE sale_id = $1 AND user_id = $2
+                   UNION ALL
+                   SELECT reservation_id FROM withheld_buyers WHERE sale_id = $1 AND user_id = $2";
+        let id = sqlx::query_scalar(sql).bind(sale.0).bind(user.as_str()).fetch_optional(&self.pool).await?;
+        Ok(id.map(ReservationId))
+    }
+
     /// Those of these orders that PostgreSQL has, in any order.
     ///
     /// # Errors

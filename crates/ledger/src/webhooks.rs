@@ -28,8 +28,8 @@ pub const WEBHOOK_TYPES: &[&str] = &[
     "sale.reset",
 ];
 
-/// Rows of one sale's trail, and sales, that one step looks at: a step is one short transaction.
-const ROWS_OF_A_STEP: i32 = 1_000;
+/// Moments of one sale's trail, and sales, that one step looks at: a step is one short transaction.
+const MOMENTS_OF_A_STEP: i32 = 1_000;
 const SALES_OF_A_STEP: i32 = 16;
 /// Events deleted in one statement.
 const DELETED_AT_ONCE: i64 = 5_000;
@@ -194,7 +194,7 @@ impl Ledger {
     /// PostgreSQL failed.
     pub async fn collect_webhooks(&self) -> Result<bool, Error> {
         let passed: i32 = sqlx::query_scalar("SELECT collect_webhooks($1, $2)")
-            .bind(ROWS_OF_A_STEP)
+            .bind(MOMENTS_OF_A_STEP)
             .bind(SALES_OF_A_STEP)
             .fetch_one(&self.pool)
             .await?;

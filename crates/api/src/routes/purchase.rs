@@ -246,13 +246,14 @@ async fn decide(process: &Process, batcher: &Batcher, view: &SaleView, attempt: 
     }
 }
 
-/// A sale that has ended has no gate any more: what an earlier attempt with this key has won is in PostgreSQL.
+/// A sale that has ended has no gate any more: what an earlier attempt with this key has won is in PostgreSQL, as an
+/// order or as a dead letter.
 async fn after_the_end(process: &Process, view: &SaleView, attempt: &Attempt) -> Verdict {
-    match process.ledger.order_of(view.sale.id, &attempt.user_id).await {
-        Ok(Some(order)) if order.id == attempt.id => {
+    match process.ledger.reservation_of(view.sale.id, &attempt.user_id).await {
+        Ok(Some(id)) if id == attempt.id => {
             Verdict::Reserved(Promise { remaining: view.remaining(), held_until: None, is_replay: true })
         }
-        Ok(Some(order)) if order.id.has_key_of(attempt.id) => Verdict::AlreadyPurchased(order.id),
+        Ok(Some(id)) if id.has_key_of(attempt.id) => Verdict::AlreadyPurchased(id),
         Ok(_) => Verdict::NotActive,
         Err(error) => {
             tracing::debug!(%error, "it is not known what became of an earlier attempt");

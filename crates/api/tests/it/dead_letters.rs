@@ -19,7 +19,7 @@ impl Shop {
     }
 
     /// Makes PostgreSQL refuse every order of this buyer, until [`Shop::accept`].
-    async fn refuse(&self, user: &str) {
+    pub(crate) async fn refuse(&self, user: &str) {
         self.run(format!("ALTER TABLE orders ADD CONSTRAINT not_{user} CHECK (user_id <> '{user}')")).await;
     }
 
@@ -31,12 +31,17 @@ impl Shop {
     pub(crate) async fn buy_in_vain(&self, user: &str) -> (String, Value) {
         self.refuse(user).await;
         let order = self.buy(user).await;
+        let letter = self.letter_of(&order).await;
+        (order, letter)
+    }
+
+    /// The letter of an order that PostgreSQL refuses, once it is buried.
+    pub(crate) async fn letter_of(&self, order: &str) -> Value {
         let buried = async || {
             let letters = self.letters("?state=unresolved").await;
-            letters.into_iter().find(|letter| letter["orderId"] == order.as_str())
+            letters.into_iter().find(|letter| letter["orderId"] == order)
         };
-        let letter = until("the reservation is buried", SOON, buried).await;
-        (order, letter)
+        until("the reservation is buried", SOON, buried).await
     }
 
     async fn letters(&self, query: &str) -> Vec<Value> {

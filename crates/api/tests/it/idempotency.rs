@@ -257,6 +257,27 @@ async fn a_retry_is_answered_after_the_sale_has_ended_and_nobody_else_is() {
     shop.close(workers).await;
 }
 
+#[tokio::test]
+async fn a_retry_is_answered_after_the_end_although_an_operator_has_still_to_decide() {
+    let shop = Shop::with_stock(2).await;
+    let workers = [shop.stack.persister(), shop.stack.keeper()];
+    let (client, body) = (shop.client(), click(&shop, "ann", 1));
+    shop.refuse("ann").await;
+    let order = keyed(client, &body, "key").await.order_id().expect("a success").to_owned();
+    let letter = shop.letter_of(&order).await;
+    shop.ends().await;
+    let seen = async || (shop.click("ann").await.body["code"] == "NOT_ACTIVE").then_some(());
+    until("this API has seen it", SOON, seen).await;
+    assert_replayed(&keyed(client, &body, "key").await, &order);
+    assert_problem(&keyed(client, &body, "other").await, 400, "NOT_ACTIVE");
+
+    shop.accept("ann").await;
+    assert_eq!(shop.decide("redrive", &letter["id"]).await.status, 200);
+    assert_replayed(&keyed(client, &body, "key").await, &order);
+    shop.check_books(&[bought("ann", &order)]).await;
+    shop.close(workers).await;
+}
+
 fn of_two_like(sale: NewSale) -> NewSale {
     NewSale { per_user_limit: Quantity::try_from(2).unwrap(), ..sale }
 }

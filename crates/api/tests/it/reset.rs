@@ -30,14 +30,14 @@ async fn a_reset_clears_orders_buyers_refusals_and_the_trail_and_gives_all_units
     testkit::until("the refusal is written", SOON, async || (rows(&shop, &["refusals"]).await == [1]).then_some(()))
         .await;
     // CREATED, RECONCILED, RESERVED and CONFIRMED twice, and SOLD_OUT.
-    assert_eq!(rows(&shop, &["orders", "audit"]).await, [2, 7]);
+    assert_eq!(rows(&shop, &["orders", "trail"]).await, [2, 7]);
 
     let answer = shop.client().reset(shop.sale, false).await;
     let expected = json!({ "success": true, "message": format!("Sale {} has been reset", shop.sale) });
     assert_eq!((answer.status.as_u16(), answer.body), (200, expected));
 
     // RESET and RECONCILED.
-    assert_eq!(rows(&shop, &["orders", "refusals", "stock_adjustments", "audit"]).await, [0, 0, 0, 2]);
+    assert_eq!(rows(&shop, &["orders", "refusals", "stock_adjustments", "trail"]).await, [0, 0, 0, 2]);
     let status = shop.client().status(shop.sale).await.body;
     assert_eq!((&status["remainingStock"], &status["totalSold"]), (&json!(2), &json!(0)), "known to this API at once");
     assert_eq!(shop.client().purchase_of(shop.sale, "ann").await.outcome(), "NOT_PURCHASED");

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::fixture::{Fixture, RESERVED_AT, instant, one, unacceptable, units};
 
-/// `(event, order, unix ms)` of the trail's moments about orders, in order.
+/// `(event, order)` of the trail's moments about orders, in order.
 async fn audit(fixture: &Fixture) -> Vec<(String, Uuid)> {
     sqlx::query_as("SELECT event, order_id FROM trail WHERE sale_id = $1 AND order_id IS NOT NULL ORDER BY id")
         .bind(fixture.sale.0)
