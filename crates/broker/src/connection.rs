@@ -17,6 +17,10 @@ use crate::{Config, Error};
 /// AMQP's reply code for an orderly close.
 const REPLY_SUCCESS: u16 = 200;
 
+/// Largest frame, in bytes. The client library keeps room for 32 of them in each direction: 2 MiB in all, where the
+/// broker's own limit would make it 8. A larger message is several frames.
+const FRAME_MAX: u32 = 32 * 1024;
+
 /// A connection that is gone when it is dropped, whatever the broker makes of it.
 ///
 /// The client library runs each connection, and each attempt at one, on a thread that ends with its socket, and it takes
@@ -39,6 +43,7 @@ impl Deref for Connection {
 pub(crate) async fn connect(config: &Config, name: &str) -> Result<Connection, Error> {
     let mut uri: AMQPUri = config.url.expose_secret().parse().map_err(|_| Error::Url)?;
     uri.query.heartbeat = Some(config.heartbeat_seconds);
+    uri.query.frame_max = Some(FRAME_MAX);
     let properties = ConnectionProperties::default().with_connection_name(format!("flashsale {name}").into());
     let limit = config.answer_timeout();
     // Shuts the socket down when this future fails or is dropped.

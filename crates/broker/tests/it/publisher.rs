@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use broker::{Consumers, PublishError, Publisher, Status, decode};
+use broker::{Consumers, MAX_RESERVATIONS, PublishError, Publisher, Status, decode};
 use domain::Epoch;
+use futures_util::future::join_all;
 use testkit::{Proxy, Wire};
 use tokio::net::TcpListener;
 
@@ -27,6 +28,25 @@ async fn a_confirmed_batch_reaches_the_consumer_as_it_was() {
     consumer.ack(delivery.tag, false).await.unwrap();
     consumers.close().await;
     publisher.close().await;
+    tidy(drain).await;
+}
+
+#[tokio::test]
+async fn the_largest_batches_go_through_frame_by_frame() {
+    let (sale, drain) = sale_with_queue().await;
+    let publisher = connected(&config()).await;
+    let mut batch = batch(sale, &"\u{10ffff}".repeat(128));
+    batch.reservations = vec![batch.reservations[0].clone(); MAX_RESERVATIONS];
+    let published = join_all((0..4).map(|_| publisher.publish(&batch))).await;
+    assert_eq!(published, [const { Ok(()) }; 4]);
+
+    let consumers = Consumers::connect(&config()).await.unwrap();
+    let mut consumer = consumers.consume(sale, EPOCH).await.unwrap().expect("the queue is declared");
+    for _ in 0..4 {
+        let delivery = soon("the message arrives", consumer.next()).await.unwrap().unwrap();
+        assert!(decode(&delivery.body, (sale, EPOCH)).as_ref() == Ok(&batch));
+        consumer.ack(delivery.tag, false).await.unwrap();
+    }
     tidy(drain).await;
 }
 
