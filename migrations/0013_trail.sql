@@ -10,9 +10,9 @@ ALTER TABLE audit ALTER COLUMN order_ids SET STORAGE EXTERNAL;
 -- Nor does any plan depend on which ids there are: ANALYZE would read and count them all.
 ALTER TABLE audit ALTER COLUMN order_ids SET STATISTICS 0;
 
--- trail: the audit trail, moment by moment, whether they share a row or not. The moments of a row have the numbers up to
--- the row's own, fewer than 8192, and those of other rows have other numbers. So who pages through it names `row_id`,
--- which the index knows, and `id`, and sorts by both.
+-- trail: the audit trail, moment by moment, whether they share a row or not. The moments of a row have the row's own
+-- number and those before it, 8192 at most, and those of other rows have other numbers. So who pages through it names
+-- `row_id`, which the index knows, and `id`, and sorts by both.
 CREATE VIEW trail AS
 SELECT a.sale_id, a.id AS row_id, m.id, m.at, m.event, m.order_id, m.user_id, a.actor, a.detail
 FROM audit a
@@ -33,9 +33,9 @@ CROSS JOIN LATERAL (
 
 -- trail_page: the newest `p_most` moments of a sale before the moment `p_before`, the newest first.
 --
--- Without `enable_sort` the rows come by the index and in its order, and the first of them are taken apart, whatever the
--- statistics say: where a sale has grown faster than they have, the planner would take all of it apart and sort it. What
--- that does to the costs of a plan looks to `jit` like a query worth half a second of compiling.
+-- Without `enable_sort` the rows come by the index and in its order, and only the first of them are taken apart. With
+-- it, where a sale has grown faster than the statistics, the planner takes all of it apart and sorts it. What its absence
+-- does to the costs of a plan looks to `jit` like a query worth half a second of compiling.
 CREATE FUNCTION trail_page(p_sale uuid, p_before bigint, p_most bigint) RETURNS SETOF trail
 LANGUAGE sql STABLE SET enable_sort = off SET jit = off AS $$
     SELECT * FROM trail
@@ -68,7 +68,8 @@ BEGIN
     GROUP BY status, place / c_orders ORDER BY min(place);
 END $$;
 
--- collect_webhooks_of: as before, but of the trail's moments: it passes the next `p_rows` of them, be it in the midst of a row.
+-- collect_webhooks_of: as before, but of the trail's moments: it passes the next `p_rows` of them, and may stop in the
+-- midst of a row.
 --
 -- Without `enable_sort` and `jit` for the reasons above.
 CREATE OR REPLACE FUNCTION collect_webhooks_of(p_sale uuid, p_rows int) RETURNS int
