@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::Error;
 
@@ -16,14 +17,17 @@ const RANGE: Range<u16> = 10_000..32_000;
 /// How many ports are tried before giving up.
 const ATTEMPTS: u16 = 200;
 
-/// Each process looks from another place on, so that neighbours who start servers at the same time do not get the same
-/// port: it is free to both of them until one of their servers, seconds later, listens.
+/// Each process looks from another place on, so that neighbours do not look at the same ports one after the other.
 const STRIDE: u32 = 16;
 
 /// How many ports this process has looked at.
 static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 
-/// A loopback TCP port nobody listens on now, between 10,000 and 31,999. No two calls of one process get the same.
+/// The ports given out by this process: their numbers, bound for UDP, which no server of ours speaks.
+static CLAIMED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+
+/// A loopback TCP port nobody listens on now, between 10,000 and 31,999. No two calls on one machine get the same as
+/// long as both processes live: nobody listens yet while a server starts, nor while it is down.
 ///
 /// # Errors
 /// When 200 ports in a row are all taken.
@@ -35,8 +39,15 @@ pub fn free_port() -> Result<u16, Error> {
             let place = (first + u32::from(LOOKED_AT.fetch_add(1, Ordering::Relaxed))) % span;
             RANGE.start + u16::try_from(place).expect("the remainder is below the span, which is a u16")
         })
-        .find(|&port| is_free(port))
+        .find(|&port| claim(port) && is_free(port))
         .ok_or_else(|| Error::io("find a free loopback port")(std::io::ErrorKind::AddrInUse.into()))
+}
+
+/// Claims a port until this process ends, unless another has: every process sees a bound socket, and none outlives its
+/// process, as a file would.
+fn claim(port: u16) -> bool {
+    let claimed = UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
+    claimed.map(|socket| CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(socket)).is_ok()
 }
 
 /// Whether a server could listen on this loopback port now.

@@ -78,7 +78,8 @@ async fn a_connection_dropped_while_the_server_is_silent_leaves_no_thread() {
 
 #[tokio::test]
 async fn a_refused_connection_is_told_at_once_and_as_what_it_is() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = Consumers::connect(&config_for(&format!("amqp://{free}/%2f"))).await.err().expect("nobody is there");
+    let free = servers::free_port().unwrap();
+    let error =
+        Consumers::connect(&config_for(&format!("amqp://127.0.0.1:{free}/%2f"))).await.err().expect("nobody is there");
     assert!(error.to_string().contains("refused"), "{error}");
 }

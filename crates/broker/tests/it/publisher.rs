@@ -6,7 +6,6 @@ use broker::{Consumers, MAX_RESERVATIONS, PublishError, Publisher, Status, decod
 use domain::Epoch;
 use futures_util::future::join_all;
 use testkit::{Proxy, Wire};
-use tokio::net::TcpListener;
 
 use crate::fixture::{
     EPOCH, batch, config, config_for, connected, eventually, new_sale, sale_with_queue, soon, tidy, url,
@@ -99,8 +98,8 @@ async fn a_batch_no_worker_would_read_is_not_sent() {
 
 #[tokio::test]
 async fn without_a_connection_nothing_is_sent() {
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let publisher = Publisher::start(&config_for(&format!("amqp://guest:hunter2@{unused}/%2f")));
+    let unused = servers::free_port().unwrap();
+    let publisher = Publisher::start(&config_for(&format!("amqp://guest:hunter2@127.0.0.1:{unused}/%2f")));
     let is_down = |status: &Status| matches!(status, Status::Down(reason) if reason.contains("refused"));
     eventually("the reason is known", async || is_down(&publisher.status())).await;
     assert!(!publisher.is_ready());

@@ -1,6 +1,5 @@
 //! A Redis that a test may break: its own process, port and folder.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ pub(crate) struct OwnRedis {
 impl OwnRedis {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = servers::free_port().unwrap();
         let redis = Self { process: spawn(port, &folder), port, folder };
         redis.wait_until_it_answers().await;
         redis

@@ -1,4 +1,4 @@
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use servers::{Holder, free_port, holder, is_free};
@@ -16,6 +16,15 @@ fn a_free_port_lies_below_those_of_outgoing_connections() {
     for _ in 0..50 {
         assert!((10_000..32_000).contains(&free_port().unwrap()));
     }
+}
+
+#[test]
+fn a_port_is_given_to_nobody_else_before_its_server_listens() {
+    let port = free_port().unwrap();
+    assert!(UdpSocket::bind(("127.0.0.1", port)).is_err(), "other processes do not see who has it");
+    // Claimed as another process does it, unless one has already.
+    let _claim = UdpSocket::bind(("127.0.0.1", port + 1));
+    assert_ne!(free_port().unwrap(), port + 1);
 }
 
 #[cfg(target_os = "linux")]
