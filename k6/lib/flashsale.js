@@ -113,6 +113,7 @@ export function openOwnSale(demand, stock, terms = {}) {
   if (!saleId) exec.test.abort(`a sale cannot be created: ${problem(response)}`);
   const sale = { id: saleId, run };
   freshStock(sale);
+  waitUntilShown(sale);
   unitsUnsold.add(Math.min(demand, stock));
   console.log(`sale ${sale.id} is open with ${stock} units`);
   return sale;
@@ -238,6 +239,15 @@ function freshStock(sale) {
     const clean = books.ok && books.settled && books.books.available === books.books.total;
     return clean ? { value: books.books.total } : { problem: JSON.stringify(books) };
   }).value;
+}
+
+/** The books are read from the servers; an API knows of a gate's first opening a moment later, and shows it then. */
+function waitUntilShown(sale) {
+  eventually(READY_SECONDS, `sale ${sale.id} is not shown as active`, () => {
+    const response = http.get(`${URL}/api/v1/sale/${sale.id}/status`, BUYER);
+    const shown = json(response) || {};
+    return shown.saleActive ? {} : { problem: problem(response) };
+  });
 }
 
 /** Sells `units`, one each, to users whose names say where they come from. */
